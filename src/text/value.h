@@ -1,0 +1,85 @@
+// Value: the data a template sees, and what a request's messages and tools become before they are rendered.
+//
+// JSON with Python's distinctions (int and float apart, insertion order of keys kept), plus what Jinja adds (undefined,
+// namespaces, macros: jinja.cpp keeps those to itself). Value semantics from outside; arrays and objects share their
+// storage, so a copy is cheap. Destruction and comparison do not recurse without bound (depth is limited at parse).
+#pragma once
+
+#include "base/result.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace nibble::text {
+
+class Value;
+using Array = std::vector<Value>;
+
+// Keys in insertion order; lookup is linear for small objects and indexed for large ones.
+class Object {
+public:
+    const Value* find(std::string_view key) const;
+    void set(std::string_view key, Value value);  // replaces, keeping the place of an existing key
+    size_t size() const { return entries_.size(); }
+    const std::vector<std::pair<std::string, Value>>& entries() const { return entries_; }
+
+private:
+    std::vector<std::pair<std::string, Value>> entries_;
+};
+
+struct Undefined {};  // what a missing name or key gives
+
+class Value {
+public:
+    Value() : data_(nullptr) {}  // none
+    Value(std::nullptr_t) : data_(nullptr) {}
+    Value(Undefined u) : data_(u) {}
+    Value(bool b) : data_(b) {}
+    Value(int i) : data_(int64_t{i}) {}
+    Value(int64_t i) : data_(i) {}
+    Value(double d) : data_(d) {}
+    Value(std::string s) : data_(std::make_shared<const std::string>(std::move(s))) {}
+    Value(std::string_view s) : Value(std::string(s)) {}
+    Value(const char* s) : Value(std::string(s)) {}
+    Value(Array a) : data_(std::make_shared<Array>(std::move(a))) {}
+    Value(Object o) : data_(std::make_shared<Object>(std::move(o))) {}
+
+    bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
+    bool is_none() const { return std::holds_alternative<std::nullptr_t>(data_); }
+    bool is_bool() const { return std::holds_alternative<bool>(data_); }
+    bool is_int() const { return std::holds_alternative<int64_t>(data_); }
+    bool is_float() const { return std::holds_alternative<double>(data_); }
+    bool is_string() const { return std::holds_alternative<StringPtr>(data_); }
+    bool is_array() const { return std::holds_alternative<ArrayPtr>(data_); }
+    bool is_object() const { return std::holds_alternative<ObjectPtr>(data_); }
+
+    bool as_bool() const { return std::get<bool>(data_); }
+    int64_t as_int() const { return std::get<int64_t>(data_); }
+    double as_float() const { return std::get<double>(data_); }
+    const std::string& as_string() const { return *std::get<StringPtr>(data_); }
+    const Array& as_array() const { return *std::get<ArrayPtr>(data_); }
+    const Object& as_object() const { return *std::get<ObjectPtr>(data_); }
+    const Value* find(std::string_view key) const { return is_object() ? as_object().find(key) : nullptr; }
+
+private:
+    friend class Interpreter;  // jinja.cpp: list.append, namespace attributes
+    using StringPtr = std::shared_ptr<const std::string>;
+    using ArrayPtr = std::shared_ptr<Array>;
+    using ObjectPtr = std::shared_ptr<Object>;
+    std::variant<std::nullptr_t, Undefined, bool, int64_t, double, StringPtr, ArrayPtr, ObjectPtr> data_;
+};
+
+// JSON text to Value. Refuses nesting over `max_depth`, invalid UTF-8, trailing text. Duplicate keys: the last wins.
+// Integers outside int64 become floats.
+Result<Value> parse_json(std::string_view json, int max_depth = 64);
+
+// As Python's json.dumps(value, ensure_ascii=False): separators ", " and ": " (indent < 0), or over lines with
+// `indent` spaces; floats as repr.
+std::string to_json(const Value& value, int indent = -1);
+
+}  // namespace nibble::text
