@@ -1,0 +1,58 @@
+// Checkpoint: a published model folder, opened: its configs, its tensors by name, and how each matrix is stored.
+//
+// Opening reads headers and configs alone (seconds for 125,000 tensors). Data is read on demand, from any thread, by
+// positioned reads straight into the caller's memory: no file is mapped, none is held twice. Immutable after open.
+#pragma once
+
+#include "base/result.h"
+#include "checkpoint/config.h"
+#include "checkpoint/quant_scheme.h"
+#include "checkpoint/safetensors.h"
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nibble::checkpoint {
+
+// A folder, or org/name[@revision] in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub).
+// Errors: not_found, saying where was looked.
+Result<std::filesystem::path> find_model_folder(std::string_view model);
+
+struct OpenOptions {
+    // Data is not needed: files may be absent (a folder of config and index) or end after their header.
+    bool headers_only = false;
+};
+
+class Checkpoint {
+public:
+    // Errors: not_found, model_invalid (file, tensor, expected, found), io.
+    static Result<std::shared_ptr<const Checkpoint>> open(const std::filesystem::path& folder,
+                                                          const OpenOptions& options = {});
+    ~Checkpoint();
+
+    const std::filesystem::path& folder() const;
+    const Config& config() const;             // config.json
+    const Config* generation_config() const;  // null when the folder has none
+    const QuantScheme& quant_scheme() const;
+    std::span<const std::filesystem::path> files() const;
+
+    const TensorEntry* find(std::string_view name) const;
+    std::span<const TensorEntry> tensors() const;
+    uint64_t tensor_bytes() const;      // sum over tensors
+    bool has_tensor_headers() const;    // false: a folder with only config and maybe an index
+
+    // Reads `bytes` bytes at `offset` within the tensor. Errors: io and model_invalid, naming file and tensor.
+    Result<void> read(const TensorEntry& tensor, uint64_t offset, std::span<std::byte> into) const;
+
+private:
+    struct State;
+    explicit Checkpoint(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace nibble::checkpoint
