@@ -75,7 +75,7 @@ private:
 // Which devices a row is for. A CUDA row's architecture is the lowest compute capability that its code was built for.
 enum class Arch : uint8_t { cpu, cuda_any, sm90, sm120 };
 
-constexpr bool arch_matches(Arch arch, const device::Device& device) {
+inline bool arch_matches(Arch arch, const device::Device& device) {
     if (device.is_cpu()) return arch == Arch::cpu;
     switch (arch) {
         case Arch::cpu: return false;

@@ -65,7 +65,8 @@ WeightLayout preferred_layout(WeightFormat format, int64_t n, int64_t k, const d
 int64_t packed_bytes(WeightFormat format, WeightLayout layout, int64_t n, int64_t k);
 
 // Fills weight.data (already pointing at packed_bytes(…) bytes on the device, 64-byte aligned) from the source, a few
-// rows at a time: the matrix is never in host memory twice. weight's format, layout, n, k are set and agree.
+// rows at a time: the matrix is never in host memory twice. weight's format, layout, n, k are set and agree; when the
+// source has row scales, weight.row_scale is memory for them. Sets data, row_scale, scale, input_scale, stored_bytes.
 // Reads with as many threads as the source's caller allows (it is called from the loader's own threads).
 Result<void> pack(const WeightSource& source, const device::Device& device, device::Stream stream, Weight& weight);
 
