@@ -1,8 +1,8 @@
 // ThreadPool: a fixed crew for data-parallel loops. One owner thread calls run(); it works too, as worker 0.
 //
 // Workers spin for a few microseconds between loops of the same step and then sleep on a futex, so an idle process uses
-// no CPU. Workers are pinned, one a core of the process's affinity mask (SMT siblings last); the caller is left alone
-// unless pin_caller.
+// no CPU. Workers are pinned, one a core of the process's affinity mask (SMT siblings last), unless there are more of
+// them than processors; the caller is never pinned.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ inline namespace base {
 
 class ThreadPool {
 public:
-    // threads == 0: the physical cores of the affinity mask, less what a cgroup quota forbids.
+    // threads == 0: the physical cores of the affinity mask, less what a cgroup quota forbids. Where the system refuses
+    // more threads, size() is smaller than asked for.
     explicit ThreadPool(int threads = 0, bool pin = true);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
@@ -26,7 +27,8 @@ public:
     // to the caller. Not reentrant; bodies must not throw.
     template <class Body>
     void run(Body&& body) {
-        run_erased([](void* context, int worker, int workers) { (*static_cast<std::remove_reference_t<Body>*>(context))(worker, workers); },
+        run_erased([](void* context, int worker,
+                      int workers) { (*static_cast<std::remove_reference_t<Body>*>(context))(worker, workers); },
                    const_cast<void*>(static_cast<const void*>(&body)));
     }
 
