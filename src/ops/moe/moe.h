@@ -6,7 +6,8 @@
 //   f_e(x) = down_e·act(up_e·x):  relu2: relu(v)²;  swiglu: silu(gate)·up with up_e's rows [gate (F) | up (F)]
 //   y = Σ_{e chosen} w_e·f_e(x) + shared(x) (times sigmoid(shared_gate·x) when given) (+ residual)
 // Products exact, sums float32; the activation's result is rounded to x's dtype, f_e(x) is not; experts are added in
-// ascending index, the shared expert last; then one rounding, then the residual and one more. Never depends on the batch.
+// ascending index, the shared expert last; then one rounding, then the residual and one more. Never depends on the
+// batch.
 #pragma once
 
 #include "ops/op.h"
@@ -22,32 +23,34 @@ enum class RouterScore : uint8_t { sigmoid, softmax };
 struct Experts {
     Weight first;
     int64_t count = 0, stride_bytes = 0;
-    Tensor scales;  // [E] f32 on the device
+    Tensor scales;        // [E] f32 on the device
+    Tensor row_scales;    // [E, N] f32 when the format has a scale per row (first.row_scale is expert 0's), or empty
     Tensor input_scales;  // [E] f32, or empty
 
     Weight expert(int64_t e, float scale) const {
         Weight w = first;
         if (w.data != nullptr) w.data += e * stride_bytes;
         w.scale = scale;
+        if (!row_scales.empty()) w.row_scale = row_scales.rows(e, e + 1).reshape({row_scales.dim(1)});
         return w;
     }
 };
 
 struct MoeArgs {
-    Tensor x;                // [T, H] bf16 or f32
-    Weight router;           // [E, H] f32 or bf16
-    Tensor correction_bias;  // [E] f32, or empty
-    Experts up, down;        // up [E][F or 2F, H], down [E][H, F]
+    Tensor x;                                    // [T, H] bf16 or f32
+    Weight router;                               // [E, H] f32 or bf16
+    Tensor correction_bias;                      // [E] f32, or empty
+    Experts up, down;                            // up [E][F or 2F, H], down [E][H, F]
     Weight shared_up, shared_down, shared_gate;  // empty when there is none; gate [1, H]
-    Tensor residual;         // [T, H] as x, or empty
-    Tensor y;                // [T, H] as x; may be residual
+    Tensor residual;                             // [T, H] as x, or empty
+    Tensor y;                                    // [T, H] as x; may be residual
     int64_t top_k = 0;
     int64_t expert_groups = 1, top_groups = 1;
     RouterScore score = RouterScore::sigmoid;
     bool normalize = true;
     float routed_scale = 1.0f;
     Activation activation = Activation::relu2;
-    Tensor expert_tokens;    // [E] i32, or empty: how many tokens chose each expert is added to it
+    Tensor expert_tokens;  // [E] i32, or empty: how many tokens chose each expert is added to it
 };
 void moe(OpContext&, const MoeArgs&);
 extern const Op<MoeArgs> kMoe;

@@ -1,0 +1,56 @@
+// The table of op linear, its cost, and its entry.
+#include "ops/linear/linear.h"
+
+#include "ops/element.h"
+
+namespace nibble::ops {
+
+void linear_ref(OpContext&, const LinearArgs&);  // linear_ref.cpp
+
+namespace {
+
+constexpr Row<LinearArgs> kRows[] = {
+    {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = linear_ref},
+};
+
+Cost cost(const OpContext&, const LinearArgs& a) {
+    const int64_t rows = a.x.dim(0);
+    return Cost{.weight_bytes = a.weight.stored_bytes + a.weight.row_scale.bytes() + a.bias.bytes(),
+                .activation_bytes = a.x.bytes() + a.y.bytes() + a.residual.bytes(),
+                .operations = 2.0 * static_cast<double>(rows) * static_cast<double>(a.weight.n) *
+                              static_cast<double>(a.weight.k)};
+}
+
+std::string shape(const LinearArgs& a) {
+    return fmt::format("T={} N={} K={}", a.x.dim(0), a.weight.n, a.weight.k);
+}
+
+std::string format(const LinearArgs& a) {
+    return std::string(name(a.weight.format));
+}
+
+std::string_view module(const LinearArgs& a) {
+    return a.weight.name;
+}
+
+}  // namespace
+
+constinit const Op<LinearArgs> kLinear{
+    .name = "linear", .rows = kRows, .cost = cost, .shape = shape, .format = format, .module = module};
+
+void linear(OpContext& context, const LinearArgs& a) {
+    const int64_t rows = a.x.dim(0), n = a.weight.n, k = a.weight.k;
+    CHECK(a.x.rank() == 2 && a.x.dim(1) == k && is_activation(a.x.dtype()), "{}: x is {}", a.weight.name,
+          a.x.describe());
+    CHECK(a.y.rank() == 2 && a.y.dim(0) == rows && a.y.dim(1) == n && is_activation(a.y.dtype()), "{}: y is {}",
+          a.weight.name, a.y.describe());
+    CHECK(a.bias.empty() || (a.bias.dtype() == DType::f32 && a.bias.elements() == n), "{}: bias is {}", a.weight.name,
+          a.bias.describe());
+    CHECK(a.residual.empty() ||
+              (a.residual.dtype() == a.y.dtype() && a.residual.dim(0) == rows && a.residual.dim(1) == n),
+          "{}: residual is {}", a.weight.name, a.residual.describe());
+    if (rows == 0) return;
+    dispatch(context, kLinear, a);
+}
+
+}  // namespace nibble::ops

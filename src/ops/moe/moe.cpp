@@ -1,0 +1,76 @@
+// The table of op moe, its cost, and its entry.
+#include "ops/moe/moe.h"
+
+#include "ops/element.h"
+#include "ops/moe/activation.h"
+
+namespace nibble::ops {
+
+void moe_ref(OpContext&, const MoeArgs&);  // moe_ref.cpp
+
+namespace {
+
+constexpr Row<MoeArgs> kRows[] = {
+    {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = moe_ref},
+};
+
+Cost cost(const OpContext& context, const MoeArgs& a) {
+    static const RoutingModel uniform;
+    const RoutingModel& routing = context.routing != nullptr ? *context.routing : uniform;
+    const int64_t tokens = a.x.dim(0);
+    const double distinct = routing.distinct_experts(context.module, a.up.count, a.top_k, tokens);
+    const double expert_bytes = static_cast<double>(a.up.first.stored_bytes + a.down.first.stored_bytes);
+    const auto products = [](const Weight& w) { return static_cast<double>(w.n) * static_cast<double>(w.k); };
+    const double per_token = products(a.router) + products(a.shared_up) + products(a.shared_down) +
+                             products(a.shared_gate) +
+                             static_cast<double>(a.top_k) * (products(a.up.first) + products(a.down.first));
+    return Cost{.weight_bytes = a.router.stored_bytes + a.correction_bias.bytes() + a.shared_up.stored_bytes +
+                                a.shared_down.stored_bytes + a.shared_gate.stored_bytes +
+                                static_cast<int64_t>(distinct * expert_bytes),
+                .activation_bytes = a.x.bytes() + a.y.bytes() + a.residual.bytes(),
+                .operations = 2.0 * static_cast<double>(tokens) * per_token,
+                .distinct_experts = distinct};
+}
+
+std::string shape(const MoeArgs& a) {
+    return fmt::format("T={} E={} K={} H={} F={} S={}", a.x.dim(0), a.up.count, a.top_k, a.x.dim(1), a.down.first.k,
+                       a.shared_down.k);
+}
+
+std::string format(const MoeArgs& a) {
+    return std::string(name(a.up.first.format));
+}
+
+}  // namespace
+
+constinit const Op<MoeArgs> kMoe{
+    .name = "moe", .rows = kRows, .cost = cost, .shape = shape, .format = format, .module = nullptr};
+
+void moe(OpContext& context, const MoeArgs& a) {
+    const int64_t width = a.x.dim(1), experts = a.up.count, factor = is_gated(a.activation) ? 2 : 1;
+    CHECK(a.x.rank() == 2 && is_activation(a.x.dtype()), "x is {}", a.x.describe());
+    CHECK(a.y.rank() == 2 && a.y.dim(0) == a.x.dim(0) && a.y.dim(1) == width && a.y.dtype() == a.x.dtype(), "y is {}",
+          a.y.describe());
+    CHECK(a.residual.empty() ||
+              (a.residual.dim(0) == a.x.dim(0) && a.residual.dim(1) == width && a.residual.dtype() == a.x.dtype()),
+          "residual is {}", a.residual.describe());
+    CHECK(experts > 0 && a.down.count == experts && a.router.n == experts && a.router.k == width && a.top_k > 0 &&
+              a.top_k <= experts,
+          "{} experts up, {} down, router [{}, {}], top {}", experts, a.down.count, a.router.n, a.router.k, a.top_k);
+    CHECK(a.up.first.k == width && a.down.first.n == width && a.up.first.n == factor * a.down.first.k,
+          "up [{}, {}], down [{}, {}]", a.up.first.n, a.up.first.k, a.down.first.n, a.down.first.k);
+    CHECK(a.up.scales.elements() == experts && a.down.scales.elements() == experts &&
+          (a.correction_bias.empty() || a.correction_bias.elements() == experts));
+    CHECK(a.expert_groups > 0 && experts % a.expert_groups == 0 && a.top_groups > 0 &&
+              a.top_groups <= a.expert_groups && a.top_k <= experts / a.expert_groups * a.top_groups,
+          "{} of {} groups of {} experts", a.top_groups, a.expert_groups, experts);
+    CHECK(a.shared_up.empty() == a.shared_down.empty() &&
+          (a.shared_up.empty() ||
+           (a.shared_up.k == width && a.shared_down.n == width && a.shared_up.n == factor * a.shared_down.k)));
+    CHECK(a.shared_gate.empty() || (a.shared_gate.n == 1 && a.shared_gate.k == width && !a.shared_up.empty()));
+    CHECK(a.expert_tokens.empty() || (a.expert_tokens.dtype() == DType::i32 && a.expert_tokens.elements() == experts));
+    if (a.x.dim(0) == 0) return;
+    dispatch(context, kMoe, a);
+}
+
+}  // namespace nibble::ops

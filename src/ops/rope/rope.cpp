@@ -1,0 +1,41 @@
+// The table of op rope, its cost, and its entry.
+#include "ops/rope/rope.h"
+
+#include "ops/element.h"
+
+namespace nibble::ops {
+
+void rope_ref(OpContext&, const RopeArgs&);  // rope_ref.cpp
+
+namespace {
+
+constexpr Row<RopeArgs> kRows[] = {
+    {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rope_ref},
+};
+
+Cost cost(const OpContext&, const RopeArgs& a) {
+    const double pairs = static_cast<double>(a.x.dim(0) * a.heads * a.inv_freq.elements());
+    return Cost{.weight_bytes = a.inv_freq.bytes(), .activation_bytes = 2 * a.x.bytes(), .operations = 6.0 * pairs};
+}
+
+std::string shape(const RopeArgs& a) {
+    return fmt::format("T={} heads={} D={} R={}", a.x.dim(0), a.heads, a.head_dim, 2 * a.inv_freq.elements());
+}
+
+}  // namespace
+
+constinit const Op<RopeArgs> kRope{
+    .name = "rope", .rows = kRows, .cost = cost, .shape = shape, .format = nullptr, .module = nullptr};
+
+void rope(OpContext& context, const RopeArgs& a) {
+    CHECK(a.x.rank() == 2 && is_activation(a.x.dtype()) && a.x.dim(1) == a.heads * a.head_dim, "x is {}",
+          a.x.describe());
+    CHECK(a.positions.dtype() == DType::i32 && a.positions.elements() == a.x.dim(0), "positions are {}",
+          a.positions.describe());
+    CHECK(a.inv_freq.dtype() == DType::f32 && 2 * a.inv_freq.elements() <= a.head_dim, "inv_freq is {}",
+          a.inv_freq.describe());
+    if (a.x.dim(0) == 0) return;
+    dispatch(context, kRope, a);
+}
+
+}  // namespace nibble::ops
