@@ -50,6 +50,9 @@ public:
     // A plain tensor (bf16, f16, f32) as float32 values.
     Result<std::vector<float>> values(std::string_view tensor, std::initializer_list<int64_t> shape);
     bool has(std::string_view tensor) const;
+    // A tensor's entry, its shape checked, marked as used: for who reads its bytes himself, or only needs the header.
+    // Null when the folder has no tensor headers.
+    Result<const TensorEntry*> tensor(std::string_view name, std::initializer_list<int64_t> shape);
 
     // Rows [row, row + rows) of a matrix: codes as stored (f16 is delivered as f32: matrix_row_bytes says the width),
     // block scales for nvfp4. Any thread.
