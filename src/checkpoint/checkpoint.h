@@ -42,9 +42,11 @@ public:
     std::span<const std::filesystem::path> files() const;
 
     const TensorEntry* find(std::string_view name) const;
+    std::span<const TensorEntry* const> starting_with(std::string_view prefix) const;  // sorted by name
     std::span<const TensorEntry> tensors() const;
-    uint64_t tensor_bytes() const;      // sum over tensors
-    bool has_tensor_headers() const;    // false: a folder with only config and maybe an index
+    uint64_t tensor_bytes() const;    // sum over tensors
+    bool has_tensor_headers() const;  // false: a folder with only config and maybe an index
+    bool has_tensor_data() const;     // false: opened with headers_only
 
     // Reads `bytes` bytes at `offset` within the tensor. Errors: io and model_invalid, naming file and tensor.
     Result<void> read(const TensorEntry& tensor, uint64_t offset, std::span<std::byte> into) const;

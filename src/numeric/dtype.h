@@ -19,17 +19,29 @@ enum class DType : uint8_t {
     i32,
     i64,
     boolean,
+    // Kept in checkpoints for parts that nibble does not run; no op reads them.
+    f64,
+    i16,
+    u16,
+    u32,
+    u64,
+    f8_e8m0,  // a power of two: the scales of the MX formats
 };
 
 constexpr int64_t size_bytes(DType dtype) {
     switch (dtype) {
         case DType::f32:
         case DType::i32:
+        case DType::u32:
             return 4;
         case DType::f16:
         case DType::bf16:
+        case DType::i16:
+        case DType::u16:
             return 2;
         case DType::i64:
+        case DType::u64:
+        case DType::f64:
             return 8;
         default:
             return 1;
@@ -60,11 +72,25 @@ constexpr std::string_view name(DType dtype) {
             return "i64";
         case DType::boolean:
             return "bool";
+        case DType::f64:
+            return "f64";
+        case DType::i16:
+            return "i16";
+        case DType::u16:
+            return "u16";
+        case DType::u32:
+            return "u32";
+        case DType::u64:
+            return "u64";
+        case DType::f8_e8m0:
+            return "f8_e8m0";
     }
     return "?";
 }
 
 // "BF16" as in a safetensors header; nothing for a type that nibble does not read.
 std::optional<DType> parse_safetensors_dtype(std::string_view text);
+// The inverse: "BF16". Two E2M1 codes a byte are written as U8, as every exporter does.
+std::string_view safetensors_name(DType dtype);
 
 }  // namespace nibble::numeric
