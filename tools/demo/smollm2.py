@@ -316,7 +316,7 @@ def generation_config(source: Source) -> dict:
 def check(folder: Path) -> str:
     """Reads the folder back and runs the model in plain numpy on a list of words said twice.
 
-    To say the list again the model must find each word by its position, so a wrong permutation, scale or config shows:
+    To say the list again the model must find each word by its position, so a wrong permutation or scale shows:
     the intact model needs 1.8 nats a token for the second saying, one without unpermute 7.1. Raises Refused; returns a
     line to print.
     """
