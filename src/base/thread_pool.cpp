@@ -44,7 +44,7 @@ void futex_wake_all(std::atomic<uint32_t>& word) {
 // Spins until done() or kSpin has passed; says whether done.
 template <class Done>
 bool spin_until(Done&& done) {
-    // The first hundred rounds (about a microsecond or two) do without the clock.
+    // The first hundred rounds (a few microseconds) neither ask the clock nor yield.
     for (int i = 0; i < 100; ++i) {
         if (done()) return true;
         pause_processor();
@@ -55,6 +55,7 @@ bool spin_until(Done&& done) {
             if (done()) return true;
             pause_processor();
         }
+        sched_yield();  // on a busy machine the thread waited for may stand in line for this very processor
     }
     return done();
 }
