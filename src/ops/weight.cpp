@@ -6,6 +6,7 @@
 #include "numeric/fp4.h"
 #include "numeric/fp8.h"
 #include "numeric/nvfp4.h"
+#include "ops/linear/cpu_layout.h"
 
 #include <algorithm>
 #include <cstring>
@@ -30,7 +31,8 @@ Result<void> pack_row_major(const WeightSource& source, const device::Device& de
     if (device.is_cpu()) return source.read_rows(0, source.n, codes, scale_bytes > 0 ? scales : nullptr);
 
     const int64_t piece = std::min(source.n, rows_a_piece(source.format, source.k));
-    const auto staging = std::make_unique<std::byte[]>(static_cast<size_t>(piece * (code_bytes + scale_bytes)));
+    const auto staging =
+        std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(piece * (code_bytes + scale_bytes)));
     std::byte* staged_scales = staging.get() + piece * code_bytes;
     for (int64_t row = 0; row < source.n; row += piece) {
         const int64_t rows = std::min(piece, source.n - row);
@@ -39,6 +41,25 @@ Result<void> pack_row_major(const WeightSource& source, const device::Device& de
         if (scale_bytes > 0)
             device::copy_to_device(device, stream, scales + row * scale_bytes, staged_scales, rows * scale_bytes);
         device::synchronize(device, stream);
+    }
+    return {};
+}
+
+Result<void> pack_rows16(const WeightSource& source, const Weight& weight) {
+    const int64_t code_bytes = row_code_bytes(source.format, source.k);
+    const int64_t scale_bytes = row_scale_bytes(source.format, source.k);
+    const int64_t block_bytes = rows16_block_bytes(source.format, source.k);
+    const int64_t piece =
+        std::min(round_up(source.n, kBlockRows), round_up(rows_a_piece(source.format, source.k), kBlockRows));
+    const auto staging =
+        std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(piece * (code_bytes + scale_bytes)));
+    std::byte* scales = staging.get() + piece * code_bytes;
+    for (int64_t row = 0; row < source.n; row += piece) {
+        const int64_t rows = std::min(piece, source.n - row);
+        TRY_VOID(source.read_rows(row, rows, staging.get(), scale_bytes > 0 ? scales : nullptr));
+        for (int64_t r = 0; r < rows; r += kBlockRows)
+            pack_rows16_block(source.format, source.k, std::min(kBlockRows, rows - r), staging.get() + r * code_bytes,
+                              scales + r * scale_bytes, weight.data + (row + r) / kBlockRows * block_bytes);
     }
     return {};
 }
@@ -112,8 +133,16 @@ WeightLayout preferred_layout(WeightFormat, int64_t, int64_t, const device::Devi
 }
 
 int64_t packed_bytes(WeightFormat format, WeightLayout layout, int64_t n, int64_t k) {
-    CHECK(layout == WeightLayout::row_major, "no packed size for layout {}", static_cast<int>(layout));
-    return n * (row_code_bytes(format, k) + row_scale_bytes(format, k));
+    switch (layout) {
+        case WeightLayout::row_major:
+            return n * (row_code_bytes(format, k) + row_scale_bytes(format, k));
+        case WeightLayout::cpu_rows16:
+            return row_blocks(n) * rows16_block_bytes(format, k);
+        case WeightLayout::cuda_tiles:
+            break;
+    }
+    CHECK(false, "no packed size for layout {}", static_cast<int>(layout));
+    return 0;
 }
 
 Result<void> pack(const WeightSource& source, const device::Device& device, device::Stream stream, Weight& weight) {
@@ -136,6 +165,7 @@ Result<void> pack(const WeightSource& source, const device::Device& device, devi
         case WeightLayout::row_major:
             return pack_row_major(source, device, stream, weight);
         case WeightLayout::cpu_rows16:
+            return pack_rows16(source, weight);
         case WeightLayout::cuda_tiles:
             break;
     }
@@ -150,6 +180,11 @@ void unpack_row(const Weight& weight, int64_t row, float* values) {
             unpack_row_major(weight, row, values);
             break;
         case WeightLayout::cpu_rows16:
+            unpack_rows16_row(weight.format, weight.k,
+                              weight.data + row / kBlockRows * rows16_block_bytes(weight.format, weight.k),
+                              row % kBlockRows, values);
+            for (int64_t i = 0; i < weight.k; ++i) values[i] *= weight.scale;
+            break;
         case WeightLayout::cuda_tiles:
             CHECK(false, "{}: layout {} has no host view", weight.name, static_cast<int>(weight.layout));
     }

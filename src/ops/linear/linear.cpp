@@ -2,23 +2,33 @@
 #include "ops/linear/linear.h"
 
 #include "ops/element.h"
+#include "ops/linear/cpu_rows.h"
 
 namespace nibble::ops {
-
-void linear_ref(OpContext&, const LinearArgs&);  // linear_ref.cpp
 
 namespace {
 
 constexpr Row<LinearArgs> kRows[] = {
+    {.name = "avx512_bf16",
+     .arch = Arch::cpu,
+     .accepts = accepts_linear_avx512_bf16,
+     .scratch_bytes = scratch_linear_avx512_bf16,
+     .run = linear_avx512_bf16},
+    {.name = "simd",
+     .arch = Arch::cpu,
+     .accepts = accepts_linear_simd,
+     .scratch_bytes = scratch_linear_simd,
+     .run = linear_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = linear_ref},
 };
 
 Cost cost(const OpContext&, const LinearArgs& a) {
     const int64_t rows = a.x.dim(0);
-    return Cost{.weight_bytes = a.weight.stored_bytes + a.weight.row_scale.bytes() + a.bias.bytes(),
-                .activation_bytes = a.x.bytes() + a.y.bytes() + a.residual.bytes(),
-                .operations = 2.0 * static_cast<double>(rows) * static_cast<double>(a.weight.n) *
-                              static_cast<double>(a.weight.k)};
+    return Cost{
+        .weight_bytes = a.weight.stored_bytes + a.weight.row_scale.bytes() + a.bias.bytes() + a.norm_weight.bytes(),
+        .activation_bytes = a.x.bytes() + a.y.bytes() + a.residual.bytes(),
+        .operations =
+            2.0 * static_cast<double>(rows) * static_cast<double>(a.weight.n) * static_cast<double>(a.weight.k)};
 }
 
 std::string shape(const LinearArgs& a) {
@@ -49,6 +59,8 @@ void linear(OpContext& context, const LinearArgs& a) {
     CHECK(a.residual.empty() ||
               (a.residual.dtype() == a.y.dtype() && a.residual.dim(0) == rows && a.residual.dim(1) == n),
           "{}: residual is {}", a.weight.name, a.residual.describe());
+    CHECK(a.norm_weight.empty() || (a.norm_weight.elements() == k && is_activation(a.norm_weight.dtype())),
+          "{}: norm_weight is {}", a.weight.name, a.norm_weight.describe());
     if (rows == 0) return;
     dispatch(context, kLinear, a);
 }

@@ -5,11 +5,13 @@
 
 namespace nibble::ops {
 
-void rms_norm_ref(OpContext&, const RmsNormArgs&);  // norm_ref.cpp
+void rms_norm_simd(OpContext&, const RmsNormArgs&);  // norm_simd.cpp
+void rms_norm_ref(OpContext&, const RmsNormArgs&);   // norm_ref.cpp
 
 namespace {
 
 constexpr Row<RmsNormArgs> kRows[] = {
+    {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rms_norm_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rms_norm_ref},
 };
 

@@ -9,10 +9,10 @@
 namespace nibble::ops {
 
 struct RmsNormArgs {
-    Tensor x;                  // [T, H] bf16 or f32, rows may be strided
-    Tensor residual;           // [T, H] as x, or empty
-    Tensor weight;             // [H] bf16 or f32
-    Tensor y;                  // [T, H] as x
+    Tensor x;         // [T, H] bf16 or f32, rows may be strided
+    Tensor residual;  // [T, H] as x, or empty
+    Tensor weight;    // [H] bf16 or f32
+    Tensor y;         // [T, H] as x
     float eps = 1e-6f;
     bool unit_offset = false;  // Gemma stores w - 1
 };

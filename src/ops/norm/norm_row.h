@@ -1,0 +1,13 @@
+// One row of op rms_norm, for rows that normalise as they go (norm, linear, moe).
+#pragma once
+
+#include "ops/op.h"
+
+namespace nibble::ops {
+
+// y = rms_norm(x + residual) of width weight.elements(); residual (may be null) receives the sum. x, residual and y are
+// `dtype`, bf16 or f32; y may be x. Any thread.
+void rms_norm_row(const std::byte* x, std::byte* residual, const Tensor& weight, bool unit_offset, float eps,
+                  DType dtype, std::byte* y);
+
+}  // namespace nibble::ops
