@@ -9,10 +9,10 @@
 namespace nibble::model {
 
 struct Batch {
-    device::Tensor tokens;       // [T] i32
-    device::Tensor positions;    // [T] i32
+    device::Tensor tokens;     // [T] i32
+    device::Tensor positions;  // [T] i32
     ops::Sequences sequences;
-    device::Tensor logit_rows;   // [R] i32 rows of [0, T), increasing; R may be 0
+    device::Tensor logit_rows;  // [R] i32 rows of [0, T), increasing; R may be 0
 };
 
 }  // namespace nibble::model

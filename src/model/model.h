@@ -18,16 +18,17 @@
 namespace nibble::model {
 
 struct Spec {
-    std::string family;           // "nemotron_h", "llama"
-    std::string name;             // folder or org/name
-    int64_t vocab_size = 0;       // rows of the head: ids a step may produce
+    std::string family;      // "nemotron_h", "llama"
+    std::string name;        // folder or org/name
+    int64_t vocab_size = 0;  // rows of the head: ids a step may produce
     int64_t hidden_size = 0;
     int64_t layers = 0;
-    int64_t max_context = 0;      // max_position_embeddings
+    int64_t max_context = 0;  // max_position_embeddings, or less where positions beyond need other frequencies
+    device::DType activation = device::DType::bf16;  // of the residual stream; a step's OpContext has the same
     StateShape state;
-    std::vector<int32_t> eos_ids; // generation_config.json, else config.json
-    int64_t weight_bytes = 0;     // as packed on the device
-    int64_t tensor_count = 0;     // in the checkpoint
+    std::vector<int32_t> eos_ids;  // generation_config.json, else config.json
+    int64_t weight_bytes = 0;      // as packed on the device
+    int64_t tensor_count = 0;      // in the checkpoint
 };
 
 class Model {
@@ -44,18 +45,19 @@ protected:
 
 struct LoadProgress {
     int64_t bytes_read = 0, bytes_total = 0;
-    std::string_view stage;  // "reading", "packing"
+    std::string_view stage;  // "reading" (and packing) a checkpoint, "filling" with random codes
 };
 
 struct LoadOptions {
     enum class Source { checkpoint, headers, random } source = Source::checkpoint;
     // headers: weights have no memory (recording). random: every matrix filled with random codes of the format that the
-    // checkpoint (or the config's quantisation claim) gives it, scaled so that activations stay finite and routing spread.
+    // checkpoint (or the config's quantisation claim) gives it, scaled so that activations stay finite and routing
+    // spread.
     uint64_t random_seed = 1;
     int64_t random_memory_bytes = 0;  // random: layers share storage beyond this many bytes; 0: never
     device::DType activation = device::DType::bf16;
     device::DType kv_dtype = device::DType::bf16;
-    ThreadPool* threads = nullptr;    // reading and packing; null: one thread
+    ThreadPool* threads = nullptr;                      // reading and packing; null: one thread
     std::function<void(const LoadProgress&)> progress;  // called from the loading thread, at most 20 times a second
 };
 

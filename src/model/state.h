@@ -10,6 +10,7 @@
 #include "device/tensor.h"
 
 #include <cstdint>
+#include <initializer_list>
 #include <vector>
 
 namespace nibble::model {
@@ -18,13 +19,13 @@ struct AttentionShape {
     int64_t kv_heads = 0, head_dim = 0;
 };
 struct RecurrentShape {
-    int64_t conv_channels = 0, conv_columns = 0;          // [slots, C, Kc - 1]
-    int64_t heads = 0, head_dim = 0, state_size = 0;      // [slots, nh, P, N] f32
+    int64_t conv_channels = 0, conv_columns = 0;      // [slots, C, Kc - 1]
+    int64_t heads = 0, head_dim = 0, state_size = 0;  // [slots, nh, P, N] f32
 };
 
 struct StateShape {
-    std::vector<AttentionShape> attention;  // one a layer that attends, in order
-    std::vector<RecurrentShape> recurrent;  // one a recurrent layer, in order
+    std::vector<AttentionShape> attention;           // one a layer that attends, in order
+    std::vector<RecurrentShape> recurrent;           // one a recurrent layer, in order
     device::DType kv_dtype = device::DType::bf16;    // bf16, f32, f8_e4m3
     device::DType conv_dtype = device::DType::bf16;  // bf16, f32
     int64_t page_size = 16;                          // tokens a page
@@ -51,8 +52,15 @@ public:
     device::Tensor ssm_state(int layer) const;   // [slots, nh, P, N] f32
 
 private:
+    struct Offsets {
+        int64_t first = 0, second = 0;  // keys and values; convolution and SSM state
+    };
+    State(const StateShape& shape, int64_t pages, int64_t slots);
+    device::Tensor view(int64_t offset, device::DType dtype, std::initializer_list<int64_t> extents) const;
+
     StateShape shape_;
-    int64_t pages_ = 0, slots_ = 0;
+    int64_t pages_ = 0, slots_ = 0, bytes_ = 0;
+    std::vector<Offsets> attention_, recurrent_;
     device::Buffer buffer_;
 };
 

@@ -1,0 +1,23 @@
+#include "model/blocks/ends.h"
+
+namespace nibble::model {
+
+device::Tensor Embedding::forward(ops::OpContext& context, const Step& step) const {
+    ops::ModuleScope scope(context, module);
+    device::Tensor x = context.allocate(context.activation, {step.batch.tokens.elements(), table.dim(1)});
+    ops::embed(context, {.tokens = step.batch.tokens, .table = table, .y = x});
+    return x;
+}
+
+void Head::forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor logits) const {
+    const device::Tensor& rows = step.batch.logit_rows;
+    if (rows.elements() == 0) return;
+    ops::ModuleScope scope(context, lm_head.name);
+    device::ArenaScope arena(*context.arena);
+    device::Tensor last = context.allocate(x.dtype(), {rows.elements(), x.dim(1)});
+    ops::gather_rows(context, {.x = x, .rows = rows, .y = last});
+    norm.forward(context, last, last);
+    ops::linear(context, {.x = last, .weight = lm_head, .y = logits});
+}
+
+}  // namespace nibble::model

@@ -1,0 +1,28 @@
+// The two ends of a language model: tokens to the residual stream, and the stream to logits.
+#pragma once
+
+#include "model/blocks/norm.h"
+#include "model/blocks/step.h"
+#include "ops/embed/embed.h"
+#include "ops/linear/linear.h"
+
+#include <string>
+
+namespace nibble::model {
+
+struct Embedding {
+    std::string module;
+    device::Tensor table;  // [V, H]
+
+    device::Tensor forward(ops::OpContext& context, const Step& step) const;  // [T, H] of the context's activation type
+};
+
+struct Head {
+    Norm norm;
+    ops::Weight lm_head;  // [V, H]
+
+    // The rows asked for alone: logits [R, V] f32 = lm_head · norm(x[logit_rows]).
+    void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor logits) const;
+};
+
+}  // namespace nibble::model

@@ -1,0 +1,21 @@
+// Norm: a layer's RMSNorm with its own weight.
+#pragma once
+
+#include "ops/norm/norm.h"
+
+#include <string>
+
+namespace nibble::model {
+
+struct Norm {
+    std::string module;     // "backbone.layers.0.norm"
+    device::Tensor weight;  // [H]
+    float eps = 1e-5f;
+
+    void forward(ops::OpContext& context, device::Tensor x, device::Tensor y) const {
+        ops::ModuleScope scope(context, module);
+        ops::rms_norm(context, {.x = x, .weight = weight, .y = y, .eps = eps});
+    }
+};
+
+}  // namespace nibble::model

@@ -1,0 +1,179 @@
+#include "model/nemotron_h.h"
+
+#include "model/family.h"
+
+namespace nibble::model {
+
+using device::Tensor;
+
+void NemotronH::forward(ops::OpContext& context, const Batch& batch, const State& state, Tensor logits) const {
+    device::ArenaScope arena(*context.arena);
+    const Step step{batch, state};
+    Tensor x = embeddings_.forward(context, step);  // [T, H], the residual stream
+    Tensor normed = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
+    for (const Layer& layer : layers_) {
+        layer.norm.forward(context, x, normed);
+        std::visit([&](const auto& mixer) { mixer.forward(context, step, normed, x); },
+                   layer.mixer);  // x += mixer(normed)
+    }
+    head_.forward(context, step, x, logits);
+}
+
+Result<std::unique_ptr<Model>> NemotronH::load(std::shared_ptr<const checkpoint::Checkpoint> checkpoint,
+                                               const device::Device& device, const LoadOptions& options) {
+    TRY(const NemotronHConfig config, NemotronHConfig::read(checkpoint->config()));
+    auto model = std::make_unique<NemotronH>();
+    TRY(model->spec_, read_spec(*checkpoint, options));
+    model->spec_.family = "nemotron_h";
+    model->spec_.vocab_size = config.vocab_size;
+    model->spec_.hidden_size = config.hidden_size;
+    model->spec_.layers = static_cast<int64_t>(config.layers.size());
+    model->spec_.max_context = config.max_position_embeddings;
+
+    Loader loader(checkpoint, device, options, {{"backbone.", "model."}});
+    loader.ignore("mtp.*");  // the draft block: transformers ignores it too
+    TRY_VOID(model->declare(loader, config));
+    TRY(model->storage_, loader.finish());
+    model->spec_.weight_bytes = model->storage_.bytes;
+    return std::unique_ptr<Model>(std::move(model));
+}
+
+Result<void> NemotronH::declare(Loader& loader, const NemotronHConfig& config) {
+    const int64_t hidden = config.hidden_size;
+    TRY_VOID(declare_ends(loader,
+                          {.embedding = "backbone.embeddings",
+                           .head = "lm_head",
+                           .norm = "backbone.norm_f",
+                           .vocab_size = config.vocab_size,
+                           .hidden_size = hidden,
+                           .tied = config.tie_word_embeddings,
+                           .eps = config.layer_norm_epsilon},
+                          embeddings_, head_));
+    layers_.resize(config.layers.size());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+        Layer& layer = layers_[i];
+        const std::string prefix = fmt::format("backbone.layers.{}", i), mixer = prefix + ".mixer";
+        layer.norm.module = prefix + ".norm";
+        layer.norm.eps = config.layer_norm_epsilon;
+        TRY_VOID(loader.vector({.name = prefix + ".norm.weight", .shape = {hidden}, .may_be_bf16 = true},
+                               layer.norm.weight));
+        switch (config.layers[i]) {
+            case LayerKind::mamba: {
+                auto& mamba = layer.mixer.emplace<MambaBlock>();
+                mamba.state = static_cast<int>(spec_.state.recurrent.size());
+                spec_.state.recurrent.push_back({.conv_channels = config.conv_channels(),
+                                                 .conv_columns = config.conv_kernel - 1,
+                                                 .heads = config.mamba_num_heads,
+                                                 .head_dim = config.mamba_head_dim,
+                                                 .state_size = config.ssm_state_size});
+                TRY_VOID(declare_mamba(loader, mixer, config, mamba));
+                break;
+            }
+            case LayerKind::moe:
+                TRY_VOID(declare_moe(loader, mixer, config, layer.mixer.emplace<MoeBlock>()));
+                break;
+            case LayerKind::attention: {
+                auto& attention = layer.mixer.emplace<AttentionBlock>();
+                attention.cache = static_cast<int>(spec_.state.attention.size());
+                spec_.state.attention.push_back({.kv_heads = config.num_key_value_heads, .head_dim = config.head_dim});
+                TRY_VOID(declare_attention(loader, mixer, config, attention));
+                break;
+            }
+            case LayerKind::mlp:
+                TRY_VOID(declare_mlp(loader, mixer, hidden, config.intermediate_size,
+                                     config.mlp_bias ? Bias::required : Bias::none, layer.mixer.emplace<MlpBlock>()));
+                break;
+        }
+    }
+    return {};
+}
+
+Result<void> NemotronH::declare_mamba(Loader& loader, const std::string& prefix, const NemotronHConfig& config,
+                                      MambaBlock& block) {
+    const int64_t heads = config.mamba_num_heads, inner = config.inner(), channels = config.conv_channels();
+    const Bias bias = config.use_bias ? Bias::required : config.mamba_proj_bias ? Bias::allowed : Bias::none;
+    TRY_VOID(
+        loader.projection(prefix, {{"in_proj", inner + channels + heads}}, config.hidden_size, bias, block.in_proj));
+    TRY_VOID(loader.projection(prefix, {{"out_proj", config.hidden_size}}, inner, bias, block.out_proj));
+    block.module = parent(block.in_proj.parts.front().name);
+
+    ops::MambaArgs& m = block.mixer;
+    TRY_VOID(loader.vector({.name = prefix + ".conv1d.weight",
+                            .shape = {channels, 1, config.conv_kernel},
+                            .seen = {channels, config.conv_kernel},
+                            .random = RandomValues::conv},
+                           m.conv_weight));
+    if (config.use_conv_bias)
+        TRY_VOID(loader.vector({.name = prefix + ".conv1d.bias", .shape = {channels}, .random = RandomValues::zeros},
+                               m.conv_bias));
+    TRY_VOID(loader.vector({.name = prefix + ".A_log", .shape = {heads}, .random = RandomValues::a_log}, m.a_log));
+    TRY_VOID(loader.vector({.name = prefix + ".D", .shape = {heads}}, m.d));
+    TRY_VOID(
+        loader.vector({.name = prefix + ".dt_bias", .shape = {heads}, .random = RandomValues::dt_bias}, m.dt_bias));
+    TRY_VOID(loader.vector({.name = prefix + ".norm.weight", .shape = {inner}}, m.norm_weight));
+    m.heads = heads;
+    m.head_dim = config.mamba_head_dim;
+    m.groups = config.n_groups;
+    m.state_size = config.ssm_state_size;
+    m.conv_kernel = config.conv_kernel;
+    m.eps = config.layer_norm_epsilon;
+    m.dt_min = config.time_step_min_limit;
+    m.dt_max = config.time_step_max_limit;
+    m.chunk = config.chunk_size;
+    return {};
+}
+
+Result<void> NemotronH::declare_moe(Loader& loader, const std::string& prefix, const NemotronHConfig& config,
+                                    MoeBlock& block) {
+    const int64_t hidden = config.hidden_size, experts = config.n_routed_experts;
+    ops::MoeArgs& m = block.mixer;
+    TRY_VOID(loader.matrix(prefix + ".gate", experts, hidden, m.router, ops::WeightFormat::f32));
+    if (m.router.format != ops::WeightFormat::f32 && m.router.format != ops::WeightFormat::bf16)
+        return error(ErrorCode::unsupported, "{}: a router in {}; f32, f16 or bf16 was expected", m.router.name,
+                     ops::name(m.router.format));
+    block.module = parent(m.router.name);
+    TRY_VOID(loader.vector(
+        {.name = prefix + ".gate.e_score_correction_bias", .shape = {experts}, .random = RandomValues::zeros},
+        m.correction_bias));
+    const std::string routed = prefix + ".experts", shared = prefix + ".shared_experts";
+    TRY_VOID(loader.experts(routed, "up_proj", experts, config.moe_intermediate_size, hidden, m.up));
+    TRY_VOID(loader.experts(routed, "down_proj", experts, hidden, config.moe_intermediate_size, m.down));
+    if (config.n_shared_experts > 0) {
+        const int64_t width = config.moe_shared_expert_intermediate_size;
+        if (config.mlp_bias) {
+            TRY_VOID(declare_mlp(loader, shared, hidden, width, Bias::required, block.biased_shared.emplace()));
+        } else {
+            TRY_VOID(loader.matrix(shared + ".up_proj", width, hidden, m.shared_up));
+            TRY_VOID(loader.matrix(shared + ".down_proj", hidden, width, m.shared_down));
+        }
+    }
+    m.top_k = config.num_experts_per_tok;
+    m.expert_groups = config.n_group;
+    m.top_groups = config.topk_group;
+    m.score = ops::RouterScore::sigmoid;
+    m.normalize = config.norm_topk_prob;
+    m.routed_scale = config.routed_scaling_factor;
+    m.activation = ops::Activation::relu2;
+    return {};
+}
+
+Result<void> NemotronH::declare_attention(Loader& loader, const std::string& prefix, const NemotronHConfig& config,
+                                          AttentionBlock& block) {
+    block.heads = config.num_attention_heads;
+    block.kv_heads = config.num_key_value_heads;
+    block.head_dim = config.head_dim;
+    return declare_qkvo(loader, prefix, config.hidden_size, config.attention_bias ? Bias::allowed : Bias::none,
+                        config.attention_bias ? Bias::allowed : Bias::none, block);
+}
+
+Result<void> NemotronH::declare_mlp(Loader& loader, const std::string& prefix, int64_t hidden, int64_t intermediate,
+                                    Bias bias, MlpBlock& block) {
+    block.intermediate = intermediate;
+    block.activation = ops::Activation::relu2;
+    TRY_VOID(loader.projection(prefix, {{"up_proj", intermediate}}, hidden, bias, block.up_proj));
+    TRY_VOID(loader.projection(prefix, {{"down_proj", hidden}}, intermediate, bias, block.down_proj));
+    block.module = parent(block.up_proj.parts.front().name);
+    return {};
+}
+
+}  // namespace nibble::model

@@ -1,0 +1,48 @@
+// NemotronH: the nemotron_h family (Nemotron-H, Nemotron 3 Nano, Nemotron 3.5 Lightning).
+//
+// A layer is one mixer behind one norm: Mamba-2, a routed mixture of experts, attention without positions, or a plain
+// MLP, in any order. Source: transformers' nemotron_h; docs/models.md says where nibble differs.
+#pragma once
+
+#include "model/blocks/attention_block.h"
+#include "model/blocks/ends.h"
+#include "model/blocks/mamba_block.h"
+#include "model/blocks/mlp_block.h"
+#include "model/blocks/moe_block.h"
+#include "model/loader.h"
+#include "model/model.h"
+#include "model/nemotron_h_config.h"
+
+#include <memory>
+#include <variant>
+#include <vector>
+
+namespace nibble::model {
+
+class NemotronH final : public Model {
+public:
+    static Result<std::unique_ptr<Model>> load(std::shared_ptr<const checkpoint::Checkpoint> checkpoint,
+                                               const device::Device& device, const LoadOptions& options);
+
+    void forward(ops::OpContext& context, const Batch& batch, const State& state, device::Tensor logits) const override;
+
+private:
+    struct Layer {
+        Norm norm;
+        std::variant<MambaBlock, MoeBlock, AttentionBlock, MlpBlock> mixer;
+    };
+
+    Result<void> declare(Loader& loader, const NemotronHConfig& config);
+    static Result<void> declare_mamba(Loader&, const std::string& prefix, const NemotronHConfig&, MambaBlock&);
+    static Result<void> declare_moe(Loader&, const std::string& prefix, const NemotronHConfig&, MoeBlock&);
+    static Result<void> declare_attention(Loader&, const std::string& prefix, const NemotronHConfig&, AttentionBlock&);
+    static Result<void> declare_mlp(Loader&, const std::string& prefix, int64_t hidden, int64_t intermediate, Bias,
+                                    MlpBlock&);
+
+    Embedding embeddings_;
+    std::vector<Layer> layers_;
+    Head head_;
+    Storage storage_;
+};
+
+}  // namespace nibble::model
