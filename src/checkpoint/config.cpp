@@ -78,6 +78,19 @@ struct Config::State {
     std::vector<Node> nodes;
 
     std::span<const Node> children(const Node& node) const { return std::span(nodes).subspan(node.first, node.count); }
+
+    // A number, or what transformers writes for one that JSON lacks: {"__float__": "Infinity"}.
+    std::optional<double> number(const Node& node) const {
+        if (node.kind == Node::Kind::integer || node.kind == Node::Kind::number) return node.number;
+        if (node.kind != Node::Kind::object || node.count != 1) return std::nullopt;
+        const Node& tagged = children(node)[0];
+        if (tagged.name != "__float__" || tagged.kind != Node::Kind::string) return std::nullopt;
+        constexpr double kInfinity = std::numeric_limits<double>::infinity();
+        if (tagged.text == "Infinity") return kInfinity;
+        if (tagged.text == "-Infinity") return -kInfinity;
+        if (tagged.text == "NaN") return std::numeric_limits<double>::quiet_NaN();
+        return std::nullopt;
+    }
     Result<void> build(dom::element root);
 };
 
@@ -256,8 +269,9 @@ Result<int64_t> Config::require_int(std::string_view field, int64_t min, int64_t
 Result<std::optional<double>> Config::optional_number(std::string_view field) const {
     const Node* node = find(field);
     if (node == nullptr) return std::optional<double>();
-    if (node->kind != Node::Kind::integer && node->kind != Node::Kind::number) return wrong(field, "a number");
-    return std::optional(node->number);
+    const std::optional<double> number = state_->number(*node);
+    if (!number) return wrong(field, "a number");
+    return number;
 }
 
 Result<double> Config::require_number(std::string_view field) const {
@@ -304,9 +318,9 @@ Result<std::vector<double>> Config::number_list(std::string_view field) const {
     if (node == nullptr) return values;
     if (node->kind != Node::Kind::list) return wrong(field, "a list of numbers");
     for (const Node& item : state_->children(*node)) {
-        if (item.kind != Node::Kind::integer && item.kind != Node::Kind::number)
-            return wrong(field, "a list of numbers alone");
-        values.push_back(item.number);
+        const std::optional<double> number = state_->number(item);
+        if (!number) return wrong(field, "a list of numbers alone");
+        values.push_back(*number);
     }
     return values;
 }
