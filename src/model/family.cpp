@@ -56,12 +56,15 @@ Result<void> declare_ends(Loader& loader, const Ends& ends, Embedding& embedding
     const std::string_view table = ends.tied && !own_table && own_head ? ends.head : ends.embedding;
     const bool one = ends.tied && (!own_head || table == ends.head);
     embedding.module = ends.embedding;
-    TRY_VOID(loader.table(table, ends.vocab_size, ends.hidden_size, embedding.table, one ? &head.lm_head : nullptr));
-    if (!one) TRY_VOID(loader.matrix(ends.head, ends.vocab_size, ends.hidden_size, head.lm_head));
+    head.module = ends.head;
+    head.lm_head.n = ends.vocab_size;
+    ops::Weight& weight = head.lm_head.parts.emplace_back();
+    TRY_VOID(loader.table(table, ends.vocab_size, ends.hidden_size, embedding.table, one ? &weight : nullptr));
+    if (!one) TRY_VOID(loader.matrix(ends.head, ends.vocab_size, ends.hidden_size, weight));
     head.norm.module = ends.norm;
     head.norm.eps = ends.eps;
     return loader.vector(
-        {.name = fmt::format("{}.weight", ends.norm), .shape = {ends.hidden_size}, .may_be_bf16 = true},
+        {.name = fmt::format("{}.weight", ends.norm), .shape = {ends.hidden_size}, .of_activations = true},
         head.norm.weight);
 }
 

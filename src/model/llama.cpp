@@ -11,12 +11,9 @@ void Llama::forward(ops::OpContext& context, const Batch& batch, const State& st
     device::ArenaScope arena(*context.arena);
     const Step step{batch, state};
     Tensor x = embed_tokens_.forward(context, step);  // [T, H], the residual stream
-    Tensor normed = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
     for (const Layer& layer : layers_) {
-        layer.input_layernorm.forward(context, x, normed);
-        layer.self_attn.forward(context, step, normed, x);  // x += attention(normed)
-        layer.post_attention_layernorm.forward(context, x, normed);
-        layer.mlp.forward(context, step, normed, x);  // x += mlp(normed)
+        layer.self_attn.forward(context, step, layer.input_layernorm, x);     // x += attention(norm(x))
+        layer.mlp.forward(context, step, layer.post_attention_layernorm, x);  // x += mlp(norm(x))
     }
     head_.forward(context, step, x, logits);
 }
@@ -65,7 +62,7 @@ Result<void> Llama::declare(Loader& loader, const LlamaConfig& config, float rop
                                    std::pair{&layer.post_attention_layernorm, ".post_attention_layernorm"}}) {
             norm->module = prefix + name;
             norm->eps = config.rms_norm_eps;
-            TRY_VOID(loader.vector({.name = norm->module + ".weight", .shape = {hidden}, .may_be_bf16 = true},
+            TRY_VOID(loader.vector({.name = norm->module + ".weight", .shape = {hidden}, .of_activations = true},
                                    norm->weight));
         }
 

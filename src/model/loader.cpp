@@ -389,7 +389,7 @@ void Loader::add_values(std::vector<std::byte> bytes, DType dtype, std::initiali
 }
 
 Result<void> Loader::vector(const Vector& v, Tensor& into) {
-    DType dtype = v.may_be_bf16 ? DType::bf16 : DType::f32;
+    DType dtype = v.of_activations && options_.activation == DType::bf16 ? DType::bf16 : DType::f32;
     if (headers()) {
         TRY(const checkpoint::TensorEntry* entry, weights_.tensor(v.name, v.shape));
         if (entry->dtype != DType::bf16) dtype = DType::f32;

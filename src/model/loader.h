@@ -68,7 +68,7 @@ public:
         std::string_view name;
         std::initializer_list<int64_t> shape, seen = {};
         RandomValues random = RandomValues::ones;  // its distribution in random mode
-        bool may_be_bf16 = false;                  // else always f32
+        bool of_activations = false;               // bf16 when stored so and activations are bf16; else always f32
     };
     Result<void> vector(const Vector& vector, device::Tensor& into);
     // Values that the model computed itself.

@@ -10,12 +10,8 @@ void NemotronH::forward(ops::OpContext& context, const Batch& batch, const State
     device::ArenaScope arena(*context.arena);
     const Step step{batch, state};
     Tensor x = embeddings_.forward(context, step);  // [T, H], the residual stream
-    Tensor normed = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
-    for (const Layer& layer : layers_) {
-        layer.norm.forward(context, x, normed);
-        std::visit([&](const auto& mixer) { mixer.forward(context, step, normed, x); },
-                   layer.mixer);  // x += mixer(normed)
-    }
+    for (const Layer& layer : layers_)              // x += mixer(norm(x))
+        std::visit([&](const auto& mixer) { mixer.forward(context, step, layer.norm, x); }, layer.mixer);
     head_.forward(context, step, x, logits);
 }
 
@@ -55,7 +51,7 @@ Result<void> NemotronH::declare(Loader& loader, const NemotronHConfig& config) {
         const std::string prefix = fmt::format("backbone.layers.{}", i), mixer = prefix + ".mixer";
         layer.norm.module = prefix + ".norm";
         layer.norm.eps = config.layer_norm_epsilon;
-        TRY_VOID(loader.vector({.name = prefix + ".norm.weight", .shape = {hidden}, .may_be_bf16 = true},
+        TRY_VOID(loader.vector({.name = prefix + ".norm.weight", .shape = {hidden}, .of_activations = true},
                                layer.norm.weight));
         switch (config.layers[i]) {
             case LayerKind::mamba: {

@@ -9,13 +9,13 @@ namespace nibble::model {
 
 using device::Tensor;
 
-void AttentionBlock::forward(ops::OpContext& context, const Step& step, Tensor x, Tensor residual) const {
+void AttentionBlock::forward(ops::OpContext& context, const Step& step, const Norm& norm, Tensor x) const {
     ops::ModuleScope scope(context, module);
     device::ArenaScope arena(*context.arena);
     const int64_t tokens = x.dim(0), q_width = heads * head_dim, kv_width = kv_heads * head_dim;
 
     Tensor qkv = context.allocate(x.dtype(), {tokens, q_width + 2 * kv_width});
-    qkv_proj.forward(context, x, qkv);
+    qkv_proj.forward(context, norm, x, qkv);
     Tensor q = qkv.columns(0, q_width), k = qkv.columns(q_width, q_width + kv_width);
     Tensor v = qkv.columns(q_width + kv_width, q_width + 2 * kv_width);
     if (!inv_freq.empty()) {
@@ -48,7 +48,7 @@ void AttentionBlock::forward(ops::OpContext& context, const Step& step, Tensor x
                              .window = window,
                              .k_scale = k_scale,
                              .v_scale = v_scale});
-    o_proj.forward(context, out, residual, residual);
+    o_proj.forward(context, out, x, x);
 }
 
 }  // namespace nibble::model

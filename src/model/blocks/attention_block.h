@@ -19,8 +19,8 @@ struct AttentionBlock {
     float k_scale = 1.0f, v_scale = 1.0f;  // of an FP8 cache
     int cache = 0;                         // index among the layers that attend
 
-    // residual += attention(x)
-    void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor residual) const;
+    // x += attention(norm(x))
+    void forward(ops::OpContext& context, const Step& step, const Norm& norm, device::Tensor x) const;
 };
 
 }  // namespace nibble::model

@@ -12,12 +12,11 @@ device::Tensor Embedding::forward(ops::OpContext& context, const Step& step) con
 void Head::forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor logits) const {
     const device::Tensor& rows = step.batch.logit_rows;
     if (rows.elements() == 0) return;
-    ops::ModuleScope scope(context, lm_head.name);
+    ops::ModuleScope scope(context, module);
     device::ArenaScope arena(*context.arena);
     device::Tensor last = context.allocate(x.dtype(), {rows.elements(), x.dim(1)});
     ops::gather_rows(context, {.x = x, .rows = rows, .y = last});
-    norm.forward(context, last, last);
-    ops::linear(context, {.x = last, .weight = lm_head, .y = logits});
+    lm_head.forward(context, norm, last, logits);
 }
 
 }  // namespace nibble::model

@@ -1,10 +1,9 @@
 // The two ends of a language model: tokens to the residual stream, and the stream to logits.
 #pragma once
 
-#include "model/blocks/norm.h"
+#include "model/blocks/projection.h"
 #include "model/blocks/step.h"
 #include "ops/embed/embed.h"
-#include "ops/linear/linear.h"
 
 #include <string>
 
@@ -18,8 +17,9 @@ struct Embedding {
 };
 
 struct Head {
+    std::string module;
     Norm norm;
-    ops::Weight lm_head;  // [V, H]
+    Projection lm_head;  // [V, H]
 
     // The rows asked for alone: logits [R, V] f32 = lm_head · norm(x[logit_rows]).
     void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor logits) const;

@@ -4,12 +4,12 @@ namespace nibble::model {
 
 using device::Tensor;
 
-void MambaBlock::forward(ops::OpContext& context, const Step& step, Tensor x, Tensor residual) const {
+void MambaBlock::forward(ops::OpContext& context, const Step& step, const Norm& norm, Tensor x) const {
     ops::ModuleScope scope(context, module);
     device::ArenaScope arena(*context.arena);
     const int64_t tokens = x.dim(0);
     Tensor u = context.allocate(x.dtype(), {tokens, in_proj.n});
-    in_proj.forward(context, x, u);
+    in_proj.forward(context, norm, x, u);
 
     ops::MambaArgs args = mixer;
     args.u = u;
@@ -18,7 +18,7 @@ void MambaBlock::forward(ops::OpContext& context, const Step& step, Tensor x, Te
     args.ssm_state = step.state.ssm_state(state);
     args.sequences = step.batch.sequences;
     ops::mamba(context, args);
-    out_proj.forward(context, args.out, residual, residual);
+    out_proj.forward(context, args.out, x, x);
 }
 
 }  // namespace nibble::model

@@ -15,8 +15,8 @@ struct MambaBlock {
     ops::MambaArgs mixer;  // weights and sizes; forward fills in what belongs to the step
     int state = 0;         // index among the recurrent layers
 
-    // residual += mamba(x)
-    void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor residual) const;
+    // x += mamba(norm(x))
+    void forward(ops::OpContext& context, const Step& step, const Norm& norm, device::Tensor x) const;
 };
 
 }  // namespace nibble::model

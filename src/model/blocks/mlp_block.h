@@ -16,8 +16,13 @@ struct MlpBlock {
     int64_t intermediate = 0;  // F
     ops::Activation activation = ops::Activation::relu2;
 
-    // residual += down · act(up · x)
-    void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor residual) const;
+    // x += down · act(up · norm(x))
+    void forward(ops::OpContext& context, const Step& step, const Norm& norm, device::Tensor x) const;
+    // x += down · act(up · normed)
+    void add(ops::OpContext& context, device::Tensor normed, device::Tensor x) const;
+
+private:
+    void finish(ops::OpContext& context, device::Tensor up, device::Tensor x) const;
 };
 
 }  // namespace nibble::model

@@ -2,14 +2,19 @@
 
 namespace nibble::model {
 
-void MoeBlock::forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor residual) const {
+using device::Tensor;
+
+void MoeBlock::forward(ops::OpContext& context, const Step&, const Norm& norm, Tensor x) const {
     ops::ModuleScope scope(context, module);
+    device::ArenaScope arena(*context.arena);
+    Tensor normed = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
+    norm.forward(context, x, normed);
     ops::MoeArgs args = mixer;
-    args.x = x;
-    args.residual = residual;
-    args.y = residual;
+    args.x = normed;
+    args.residual = x;
+    args.y = x;
     ops::moe(context, args);
-    if (biased_shared) biased_shared->forward(context, step, x, residual);
+    if (biased_shared) biased_shared->add(context, normed, x);
 }
 
 }  // namespace nibble::model

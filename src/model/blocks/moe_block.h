@@ -15,8 +15,8 @@ struct MoeBlock {
     ops::MoeArgs mixer;                     // weights and sizes; forward fills in what belongs to the step
     std::optional<MlpBlock> biased_shared;  // a shared expert with biases, which ops::moe has no place for
 
-    // residual += moe(x)
-    void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor residual) const;
+    // x += moe(norm(x))
+    void forward(ops::OpContext& context, const Step& step, const Norm& norm, device::Tensor x) const;
 };
 
 }  // namespace nibble::model

@@ -1,6 +1,7 @@
 // Projection: matrices that read the same input, side by side: y = [W1·x + b1 | W2·x + b2 | …] (+ residual).
 #pragma once
 
+#include "model/blocks/norm.h"
 #include "ops/linear/linear.h"
 
 #include <vector>
@@ -17,6 +18,8 @@ struct Projection {
 
     // x [T, K] -> y [T, n]; residual as in ops/linear/linear.h.
     void forward(ops::OpContext& context, device::Tensor x, device::Tensor y, device::Tensor residual = {}) const;
+    // The same of norm(x).
+    void forward(ops::OpContext& context, const Norm& norm, device::Tensor x, device::Tensor y) const;
 };
 
 }  // namespace nibble::model
