@@ -1,0 +1,43 @@
+// launch(): a kernel with programmatic dependent launch, and clusters where asked; every launch of a step goes through it.
+#pragma once
+
+#include "base/check.h"
+#include "device/stream.h"
+
+#include <cuda_runtime.h>
+
+namespace nibble::ops::cuda {
+
+inline void check_cuda(cudaError_t status, const char* what) {
+    CHECK(status == cudaSuccess, "{}: {}", what, cudaGetErrorString(status));
+}
+
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), const char* name, device::Stream stream, dim3 grid, unsigned threads,
+            size_t shared_bytes, unsigned cluster, Arguments&&... arguments) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = grid;
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = static_cast<cudaStream_t>(stream.handle);
+    cudaLaunchAttribute attributes[2];
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    config.numAttrs = 1;
+    if (cluster > 1) {
+        attributes[1].id = cudaLaunchAttributeClusterDimension;
+        attributes[1].val.clusterDim = {cluster, 1, 1};
+        config.numAttrs = 2;
+    }
+    config.attrs = attributes;
+    check_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
+}
+
+// Raises a kernel's dynamic shared memory limit; call once before its first launch.
+template <class Kernel>
+void allow_shared(Kernel kernel, size_t bytes) {
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+               "cudaFuncSetAttribute");
+}
+
+}  // namespace nibble::ops::cuda

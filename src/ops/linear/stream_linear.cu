@@ -1,0 +1,225 @@
+#include "ops/cuda/launch.h"
+#include "ops/cuda/tile_stream.cuh"
+#include "ops/linear/cuda_rows.h"
+#include "ops/linear/stream_linear.cuh"
+
+namespace nibble::ops {
+namespace {
+
+using namespace tiles;
+
+// Tokens to B fragments in global memory, [k tile][token][128 bytes], normalised: one CTA a token.
+__global__ void __launch_bounds__(512) token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out) {
+    ptx::launch_dependents();
+    extern __shared__ float scratch[];
+    ptx::grid_dependency_wait();
+    const int t = blockIdx.x, tokens = source.tokens;
+    load_token(source, t, 0, (source.k + layout::kTileInputs - 1) / layout::kTileInputs, scratch,
+               [&](int k, uint4 eight) { store_token_inputs(out, tokens, t, k, eight); });
+}
+
+template <class Tile, int kBlocks, int kStored>
+__global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 : 1) stream_linear_kernel(const __grid_constant__ StreamLinearParams p) {
+    ptx::launch_dependents();
+    extern __shared__ __align__(128) std::byte shared[];
+    const StreamPlan& plan = p.plan;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = plan.warps, cluster = plan.cluster;
+    const int rank = cluster > 1 ? static_cast<int>(ptx::cluster_rank()) : 0;
+    const int group = blockIdx.x / cluster;
+    const int row_begin = group * plan.row_tiles / plan.groups, row_end = (group + 1) * plan.row_tiles / plan.groups;
+    const int k_begin = rank * plan.k_tiles / cluster, k_end = (rank + 1) * plan.k_tiles / cluster;
+    const int local_tiles = k_end - k_begin;
+    const int stage_tiles = plan.stage_tiles;
+
+    std::byte* zeros = shared + plan.ring_bytes(Tile::kBytes);
+    std::byte* tokens_shared = zeros + kTokenTileBytes;
+    float* sums = reinterpret_cast<float*>(tokens_shared + plan.max_k_tiles() * p.tokens.tokens * kTokenTileBytes);
+    float* remote = sums + plan.sum_rows * warps * 16 * kStored;
+    float* scratch = remote + 2 * (cluster - 1) * plan.sum_rows * 16 * kStored;
+    __shared__ uint64_t barriers[2 * kStreamMaxDepth + 1];
+    uint64_t* tokens_full = barriers + 2 * kStreamMaxDepth;
+
+    Ring ring{shared, barriers, barriers + kStreamMaxDepth, stage_tiles * Tile::kBytes, plan.depth};
+    // The filling thread walks (row tile, stage of its k tiles) in order.
+    const int64_t row_bytes = int64_t{1} * plan.k_tiles * Tile::kBytes;
+    const std::byte* source = p.weights + row_begin * row_bytes + int64_t{1} * k_begin * Tile::kBytes;
+    const uint64_t policy = ptx::evict_first_policy();
+    int fill_row = row_begin, fill_tile = 0, filled = 0, may_fill = plan.depth;
+    const int stages_a_row = (local_tiles + stage_tiles - 1) / stage_tiles;
+    const auto fill = [&] {
+        const int count = min(stage_tiles, local_tiles - fill_tile);
+        ring.fill(source + int64_t{1} * fill_tile * Tile::kBytes, count * Tile::kBytes, policy);
+        fill_tile += count;
+        if (fill_tile == local_tiles) {
+            fill_tile = 0;
+            source += row_bytes;
+            ++fill_row;
+        }
+    };
+    if (threadIdx.x == warps * 32) {
+        ptx::mbarrier_init(tokens_full, 1);
+        ring.init(warps);
+        for (; filled < plan.depth && fill_row < row_end; ++filled) fill();
+    }
+    if (threadIdx.x < kTokenTileBytes / 16) reinterpret_cast<uint4*>(zeros)[threadIdx.x] = make_uint4(0, 0, 0, 0);
+
+    ptx::grid_dependency_wait();
+    if constexpr (kStored == 1) {
+        load_token(p.tokens, 0, k_begin, local_tiles, scratch,
+                   [&](int k, uint4 eight) { store_token_inputs(tokens_shared, 1, 0, k, eight); });
+    } else {
+        if (threadIdx.x == warps * 32) {
+            const uint32_t bytes = static_cast<uint32_t>(local_tiles * p.tokens.tokens * kTokenTileBytes);
+            ptx::fence_proxy_async();  // the fragments were written by ordinary stores
+            ptx::mbarrier_arrive_expect(tokens_full, bytes);
+            ptx::bulk_load(tokens_shared, p.fragments + int64_t{1} * k_begin * p.tokens.tokens * kTokenTileBytes, bytes,
+                           tokens_full, ptx::evict_last_policy());
+        }
+        __syncthreads();
+        ptx::mbarrier_wait(tokens_full, 0);
+    }
+    if (cluster > 1) {  // every CTA of the cluster has started before its shared memory is written from outside
+        ptx::cluster_arrive();
+        ptx::cluster_wait();
+    }
+
+    TokenColumns<kBlocks> columns;
+#pragma unroll
+    for (int block = 0; block < kBlocks; ++block) {
+        const int column = block * 8 + (lane >> 2);
+        columns.point(block, tokens_shared, zeros, column < p.tokens.tokens ? column : -1, p.tokens.tokens, lane);
+    }
+
+    int round = 0;
+    for (int first_row = row_begin; first_row < row_end; first_row += plan.sum_rows, ++round) {
+        const int rows_now = min(plan.sum_rows, row_end - first_row);
+        if (warp == warps) {
+            // The ring's depth beyond these rows and no more: those stages are empty once these rows are done, so the
+            // barrier below is always reached.
+            may_fill += rows_now * stages_a_row;
+            if (lane == 0)
+                for (; fill_row < row_end && filled < may_fill; ++filled) fill();
+            __syncwarp();
+        } else {
+            for (int row = 0; row < rows_now; ++row) {
+                float acc[kBlocks][4] = {};
+                for (int tile = 0; tile < local_tiles; tile += stage_tiles) {
+                    const std::byte* stage = ring.await();
+                    const int count = min(stage_tiles, local_tiles - tile);
+                    for (int i = warp; i < count; i += warps)
+                        multiply_tile<Tile, kBlocks>(stage + i * Tile::kBytes, tile + i, columns, lane, acc);
+                    ring.release(lane);
+                }
+                store_sums<kBlocks, kStored>(sums + (row * warps + warp) * 16 * kStored, acc, lane);
+            }
+        }
+        __syncthreads();
+        // Warps in order, then ranks in order.
+        const int outputs = rows_now * 16 * kStored;
+        float* remote_now = remote + (round & 1) * (cluster - 1) * plan.sum_rows * 16 * kStored;
+        if (rank != 0) {
+            for (int i = threadIdx.x; i < outputs; i += blockDim.x) {
+                const float* at = sums + (i / (16 * kStored)) * warps * 16 * kStored + i % (16 * kStored);
+                float sum = 0;
+                for (int w = 0; w < warps; ++w) sum += at[w * 16 * kStored];
+                ptx::store_remote(ptx::map_to_rank(remote_now + (rank - 1) * plan.sum_rows * 16 * kStored + i, 0), sum);
+            }
+        }
+        if (cluster > 1) {
+            ptx::cluster_arrive();
+            ptx::cluster_wait();
+        }
+        if (rank == 0) {
+            for (int i = threadIdx.x; i < outputs; i += blockDim.x) {
+                const float* at = sums + (i / (16 * kStored)) * warps * 16 * kStored + i % (16 * kStored);
+                const int n = first_row * 16 + i / kStored, token = i % kStored;
+                if (n >= p.n || token >= p.tokens.tokens) continue;
+                float sum = 0;
+                for (int w = 0; w < warps; ++w) sum += at[w * 16 * kStored];
+                for (int r = 1; r < cluster; ++r) sum += remote_now[(r - 1) * plan.sum_rows * 16 * kStored + i];
+                sum *= p.scale * Tile::kUnscale;
+                if (p.row_scale) sum *= p.row_scale[n];
+                if (p.bias) sum += p.bias[n];
+                if (p.y_is_float) {
+                    static_cast<float*>(p.y)[token * p.y_stride + n] = sum;
+                    continue;
+                }
+                __nv_bfloat16 rounded = __float2bfloat16_rn(sum);
+                if (p.residual) {
+                    const unsigned short bits =
+                        __ldcg(reinterpret_cast<const unsigned short*>(p.residual + token * p.residual_stride + n));
+                    rounded = __float2bfloat16_rn(__bfloat162float(rounded) + __uint_as_float(uint32_t{bits} << 16));
+                }
+                static_cast<__nv_bfloat16*>(p.y)[token * p.y_stride + n] = rounded;
+            }
+        }
+        if (first_row + plan.sum_rows < row_end) __syncthreads();
+    }
+}
+
+template <class Tile, int kBlocks, int kStored>
+void launch_blocks(OpContext& context, const StreamLinearParams& p) {
+    const StreamPlan& plan = p.plan;
+    const int tokens = p.tokens.tokens;
+    const int scratch = kStored == 1 ? token_scratch_floats(p.k, p.tokens.norm_weight != nullptr) : 0;
+    const size_t shared_bytes = static_cast<size_t>(plan.ring_bytes(Tile::kBytes)) + kTokenTileBytes +
+                                static_cast<size_t>(plan.max_k_tiles()) * tokens * kTokenTileBytes +
+                                sizeof(float) * (plan.sum_rows * 16 * kStored * (plan.warps + 2 * (plan.cluster - 1)) + scratch);
+    static const bool allowed = (cuda::allow_shared(stream_linear_kernel<Tile, kBlocks, kStored>, 226 * 1024), true);
+    (void)allowed;
+    cuda::launch(stream_linear_kernel<Tile, kBlocks, kStored>, "stream_linear", context.stream,
+                 dim3(plan.groups * plan.cluster), plan.threads(), shared_bytes, plan.cluster, p);
+}
+
+template <class Tile>
+void launch_format(OpContext& context, const LinearArgs& args) {
+    StreamLinearParams p{};
+    p.weights = args.weight.data;
+    p.row_scale = args.weight.row_scale.as<float>();
+    p.bias = args.bias.as<float>();
+    p.y_is_float = args.y.dtype() == DType::f32;
+    p.scale = args.weight.scale;
+    p.n = static_cast<int>(args.weight.n);
+    p.k = static_cast<int>(args.weight.k);
+    p.residual_stride = args.residual.empty() ? 0 : args.residual.row_stride();
+    p.y_stride = args.y.row_stride();
+    p.plan = plan_stream(p.n, p.k, Tile::kBytes, context.device->multiprocessors, 0);
+    const int64_t token_bytes = int64_t{1} * p.plan.max_k_tiles() * kTokenTileBytes;
+    const int64_t pass = std::clamp<int64_t>(kStreamTokenBytes / token_bytes, 1, kStreamMaxTokens);
+    for (int64_t first = 0; first < args.x.dim(0); first += pass) {
+        const int tokens = static_cast<int>(std::min(pass, args.x.dim(0) - first));
+        p.tokens = {.x = args.x.row_as<__nv_bfloat16>(first), .stride = args.x.row_stride(),
+                    .norm_weight = args.norm_weight.as<__nv_bfloat16>(), .norm_eps = args.norm_eps, .tokens = tokens, .k = p.k};
+        p.residual = args.residual.empty() ? nullptr : args.residual.row_as<__nv_bfloat16>(first);
+        p.y = args.y.row(first);
+        // Two such kernels share a multiprocessor, so that the next one's weights arrive while this one computes.
+        const int budget = static_cast<int>(std::max<int64_t>(48 * 1024, 92 * 1024 - tokens * token_bytes));
+        p.plan = plan_stream(p.n, p.k, Tile::kBytes, context.device->multiprocessors, budget);
+        if (tokens > 1) p.plan.sum_rows = std::min(p.plan.sum_rows, tokens <= 8 ? 3 : 2);
+        if (tokens == 1) {
+            launch_blocks<Tile, 1, 1>(context, p);
+            continue;
+        }
+        device::ArenaScope scope(*context.arena);
+        std::byte* fragments = context.arena->allocate_bytes(int64_t{1} * p.plan.k_tiles * tokens * kTokenTileBytes);
+        cuda::launch(token_fragments_kernel, "token_fragments", context.stream, dim3(tokens), 512,
+                     sizeof(float) * token_scratch_floats(p.k, true), 1, p.tokens, fragments);
+        p.fragments = fragments;
+        if (tokens <= 8) launch_blocks<Tile, 1, 8>(context, p);
+        else launch_blocks<Tile, 2, 16>(context, p);
+    }
+}
+
+}  // namespace
+
+void run_stream_linear(OpContext& context, const LinearArgs& args) {
+    switch (args.weight.format) {
+        case WeightFormat::nvfp4: return launch_format<Nvfp4Tile>(context, args);
+        case WeightFormat::fp8: return launch_format<Fp8Tile>(context, args);
+        case WeightFormat::bf16: return launch_format<Bf16Tile>(context, args);
+        case WeightFormat::f32: break;
+    }
+    CHECK(false, "stream_linear: {}", name(args.weight.format));
+}
+
+}  // namespace nibble::ops
