@@ -128,8 +128,8 @@ int64_t row_scale_bytes(WeightFormat format, int64_t k) {
     return format == WeightFormat::nvfp4 ? k / numeric::kNvfp4Group : 0;
 }
 
-WeightLayout preferred_layout(WeightFormat, int64_t, int64_t, const device::Device&) {
-    return WeightLayout::row_major;
+WeightLayout preferred_layout(WeightFormat, int64_t, int64_t, const device::Device& device) {
+    return device.is_cpu() ? WeightLayout::cpu_rows16 : WeightLayout::row_major;
 }
 
 int64_t packed_bytes(WeightFormat format, WeightLayout layout, int64_t n, int64_t k) {

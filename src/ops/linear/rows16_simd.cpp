@@ -304,13 +304,19 @@ void pack(const Tensor& x, const int32_t* rows, int64_t tokens, int64_t width, i
 }  // namespace
 
 const RowKernel* rows16_simd() {
-    static const RowKernel kernel{.name = "simd",
-                                  .max_width = HWY_DYNAMIC_DISPATCH(max_width_simd)(),
-                                  .width = width_for,
-                                  .panel_block_bytes = panel_block_bytes,
-                                  .pack = pack,
-                                  .multiply = multiply};
-    return &kernel;
+    static constexpr RowKernel wide{.name = "simd",
+                                    .max_width = 8,
+                                    .width = width_for,
+                                    .panel_block_bytes = panel_block_bytes,
+                                    .pack = pack,
+                                    .multiply = multiply};
+    static constexpr RowKernel narrow{.name = "simd",
+                                      .max_width = 4,
+                                      .width = width_for,
+                                      .panel_block_bytes = panel_block_bytes,
+                                      .pack = pack,
+                                      .multiply = multiply};
+    return HWY_DYNAMIC_DISPATCH(max_width_simd)() == wide.max_width ? &wide : &narrow;
 }
 
 }  // namespace nibble::ops
