@@ -85,10 +85,13 @@ Result<void> File::read(uint64_t offset, std::span<std::byte> into) const {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
             return error(ErrorCode::io, "{}: byte {} cannot be read: {}", path_.string(), offset, reason(errno));
-        if (got == 0)
+        if (got == 0) {
+            struct stat now;
+            const uint64_t end = ::fstat(fd_, &now) == 0 ? static_cast<uint64_t>(now.st_size) : offset;
             return error(ErrorCode::model_invalid,
-                         "{}: the file ends at byte {}, expected {} more (it had {} when opened)", path_.string(),
-                         offset, into.size(), size_);
+                         "{}: the file ends at byte {}, expected {} bytes from {} on (it had {} when opened)",
+                         path_.string(), end, into.size(), offset, size_);
+        }
         into = into.subspan(static_cast<size_t>(got));
         offset += static_cast<uint64_t>(got);
     }

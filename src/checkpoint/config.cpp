@@ -121,6 +121,9 @@ Result<void> Config::State::build(dom::element root) {
                     names.push_back(name);
                 }
                 std::sort(names.begin(), names.end());
+                if (!names.empty() && names.front().starts_with('\0'))  // a marked number, or nothing that has a use
+                    return error(ErrorCode::model_invalid, "{}: not JSON: a name is no string, or begins with NUL",
+                                 file);
                 if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end())
                     return error(ErrorCode::model_invalid, "{}: the name {} stands twice in one object", file,
                                  in_quotes(*twice));

@@ -36,7 +36,9 @@ TEST(Buffer, IsZeroedAlignedAndFreed) {
         auto buffer = Buffer::allocate(cpu_device(), bytes, "test");
         ASSERT_TRUE(buffer) << buffer.error().message;
         EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % 256, 0u);
-        if (bytes >= int64_t{4} << 20) EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % (2u << 20), 0u);
+        if (bytes >= int64_t{4} << 20) {
+            EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % (2u << 20), 0u);
+        }
         EXPECT_EQ(buffer->bytes(), bytes);
         EXPECT_EQ(buffer->data()[0], std::byte{0});
         EXPECT_EQ(buffer->data()[bytes - 1], std::byte{0});
