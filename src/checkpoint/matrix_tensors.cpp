@@ -149,19 +149,16 @@ private:
         if (!is_float(scale->dtype)) return misshapen(*scale, "F32 or BF16");
         Kind kind{.codes = &weight};
         const int64_t block_rows = ceil_divide(n_, kFp8Block), block_columns = ceil_divide(k_, kFp8Block);
-        if (has_shape(*scale, {}) || has_shape(*scale, {1})) {
+        if (scale->elements() == 1) {  // also the only row, or the only block
             kind.format = MatrixFormat::fp8_tensor;
             kind.scale = scale;
         } else if (has_shape(*scale, {n_}) || has_shape(*scale, {n_, 1})) {
-            kind.format = n_ == 1 ? MatrixFormat::fp8_tensor : MatrixFormat::fp8_row;
+            kind.format = MatrixFormat::fp8_row;
             kind.scale = scale;
         } else if (has_shape(*scale, {block_rows, block_columns}) ||
                    has_shape(*scale, {block_rows, 1, block_columns, 1})) {
             kind.format = MatrixFormat::fp8_block;
             kind.block_scales = scale;
-        } else if (scale->elements() == 1) {
-            kind.format = MatrixFormat::fp8_tensor;
-            kind.scale = scale;
         } else {
             return misshapen(*scale,
                              fmt::format("one scale, [{}], [{}, 1] or [{}, {}]", n_, n_, block_rows, block_columns));

@@ -105,9 +105,10 @@ TEST(QuantScheme, LightningIsMixed) {
         if (kind == 'M') {
             EXPECT_EQ(format(scheme, layer(i, "conv1d")), unquantized);
         }
-        if (kind == '*')
+        if (kind == '*') {
             for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
                 EXPECT_EQ(format(scheme, layer(i, name)), unquantized);
+        }
         if (kind != 'E') continue;
         EXPECT_EQ(format(scheme, layer(i, "gate")), unquantized);
         EXPECT_TRUE(scheme.claim(layer(i, "gate")).named);

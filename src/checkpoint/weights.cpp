@@ -19,7 +19,7 @@ namespace {
 
 using numeric::DType;
 
-bool agrees(ClaimedFormat claimed, MatrixFormat found) {
+bool agrees(ClaimedFormat claimed, MatrixFormat found, int64_t n, int64_t k) {
     switch (claimed) {
         case ClaimedFormat::none:
             return true;
@@ -30,10 +30,10 @@ bool agrees(ClaimedFormat claimed, MatrixFormat found) {
             return found == MatrixFormat::nvfp4;
         case ClaimedFormat::fp8:
             return found == MatrixFormat::fp8_tensor;
-        case ClaimedFormat::fp8_per_channel:
-            return found == MatrixFormat::fp8_row;
+        case ClaimedFormat::fp8_per_channel:  // of one row, or one block, there is one scale
+            return found == MatrixFormat::fp8_row || (found == MatrixFormat::fp8_tensor && n == 1);
         case ClaimedFormat::fp8_block:
-            return found == MatrixFormat::fp8_block;
+            return found == MatrixFormat::fp8_block || (found == MatrixFormat::fp8_tensor && n <= 128 && k <= 128);
         case ClaimedFormat::mxfp4:
         case ClaimedFormat::mxfp8:
         case ClaimedFormat::other:
@@ -223,7 +223,7 @@ Result<Matrix> Weights::matrix(std::string_view module, int64_t n, int64_t k) {
     matrix.codes = kind.codes;
     matrix.block_scales = kind.block_scales;
     matrix.claim = claim(matrix.module);
-    if (matrix.claim.named && !agrees(matrix.claim.format, kind.format))
+    if (matrix.claim.named && !agrees(matrix.claim.format, kind.format, n, k))
         return error(ErrorCode::model_invalid, "{}: {} is {} by its tensors ({}: {}), but {}{} by {}", folder,
                      in_quotes(matrix.module), name(kind.format), in_quotes(kind.codes->name), describe(*kind.codes),
                      name(matrix.claim.format),
