@@ -42,6 +42,10 @@ public:
     Weight weight(WeightFormat format, int64_t n, int64_t k, Generator& random, float magnitude = 1.0f,
                   bool row_scale = false);
 
+    // `count` of them, stride_bytes apart; every one with the same scale.
+    Weight weights(WeightFormat format, int64_t count, int64_t n, int64_t k, Generator& random, float magnitude,
+                   int64_t& stride_bytes);
+
     struct Allocation {
         std::byte* data;
         int64_t bytes;

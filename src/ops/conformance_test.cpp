@@ -34,41 +34,59 @@ Tensor Memory::tensor(DType dtype, std::initializer_list<int64_t> shape, int64_t
     return Tensor(add(wide.bytes()).data, dtype, {t.dim(0), t.dim(1) + gap}).columns(0, t.dim(1));
 }
 
-Weight Memory::weight(WeightFormat format, int64_t n, int64_t k, Generator& random, float magnitude, bool row_scale) {
-    Weight w{.format = format, .layout = WeightLayout::row_major, .n = n, .k = k, .name = "w"};
-    w.stored_bytes = packed_bytes(format, w.layout, n, k);
-    w.data = add(w.stored_bytes).data;
+namespace {
+
+// Random codes (and scales) of a row-major matrix; returns the scale that makes values of order `magnitude`.
+float fill_codes(WeightFormat format, int64_t n, int64_t k, Generator& random, float magnitude, std::byte* data) {
     std::normal_distribution<float> normal;
     std::uniform_int_distribution<int> byte(0, 255);
     const int64_t elements = n * k;
     switch (format) {
         case WeightFormat::f32:
-            for (int64_t i = 0; i < elements; ++i) reinterpret_cast<float*>(w.data)[i] = magnitude * normal(random);
-            break;
+            for (int64_t i = 0; i < elements; ++i) reinterpret_cast<float*>(data)[i] = magnitude * normal(random);
+            return 1.0f;
         case WeightFormat::bf16:
             for (int64_t i = 0; i < elements; ++i)
-                reinterpret_cast<numeric::bf16*>(w.data)[i] = numeric::bf16::from_float(magnitude * normal(random));
-            break;
+                reinterpret_cast<numeric::bf16*>(data)[i] = numeric::bf16::from_float(magnitude * normal(random));
+            return 1.0f;
         case WeightFormat::fp8:
             // Every code but the two NaN: subnormals, zeros and the largest among them.
             for (int64_t i = 0; i < elements; ++i) {
                 const int code = byte(random);
-                w.data[i] = static_cast<std::byte>((code & 0x7F) == 0x7F ? code ^ 0x10 : code);
+                data[i] = static_cast<std::byte>((code & 0x7F) == 0x7F ? code ^ 0x10 : code);
             }
-            w.scale = magnitude / 128;
-            break;
+            return magnitude / 128;
         case WeightFormat::nvfp4:
-            for (int64_t i = 0; i < elements / 2; ++i) w.data[i] = static_cast<std::byte>(byte(random));
+            for (int64_t i = 0; i < elements / 2; ++i) data[i] = static_cast<std::byte>(byte(random));
             // Scales as quantisers make them, with extremes: zero, subnormal, the largest, negative.
             for (int64_t i = 0; i < elements / 16; ++i) {
                 static constexpr int kRare[] = {0x00, 0x01, 0x07, 0x08, 0x7E, 0xB8, 0x80, 0x83};
                 const int code = byte(random);
-                w.data[elements / 2 + i] = static_cast<std::byte>(code < 16 ? kRare[code % 8] : 0x30 + code % 24);
+                data[elements / 2 + i] = static_cast<std::byte>(code < 16 ? kRare[code % 8] : 0x30 + code % 24);
             }
-            w.scale = magnitude / 4;
-            break;
+            return magnitude / 4;
     }
+    return 1.0f;
+}
+
+}  // namespace
+
+Weight Memory::weights(WeightFormat format, int64_t count, int64_t n, int64_t k, Generator& random, float magnitude,
+                       int64_t& stride_bytes) {
+    Weight w{.format = format, .layout = WeightLayout::row_major, .n = n, .k = k, .name = "w"};
+    w.stored_bytes = packed_bytes(format, w.layout, n, k);
+    stride_bytes = round_up(w.stored_bytes, 4);
+    w.data = add(count * stride_bytes).data;
+    for (int64_t e = 0; e < count; ++e)
+        w.scale = fill_codes(format, n, k, random, magnitude, w.data + e * stride_bytes);
+    return w;
+}
+
+Weight Memory::weight(WeightFormat format, int64_t n, int64_t k, Generator& random, float magnitude, bool row_scale) {
+    int64_t stride = 0;
+    Weight w = weights(format, 1, n, k, random, magnitude, stride);
     if (row_scale) {
+        std::normal_distribution<float> normal;
         w.row_scale = tensor(DType::f32, {n});
         fill(w.row_scale, [&] { return 0.5f + 0.1f * std::abs(normal(random)); });
     }

@@ -46,6 +46,7 @@ const RowKernel* rows16_simd();
 struct TokenBlocks {
     int64_t tokens = 0, count = 0, width = 0, block_bytes = 0;
 
+    TokenBlocks() = default;
     TokenBlocks(const RowKernel& kernel, int64_t k, int64_t tokens)
         : tokens(tokens), count((tokens + kernel.max_width - 1) / kernel.max_width) {
         if (count == 0) return;

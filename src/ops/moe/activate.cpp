@@ -1,15 +1,15 @@
 // The table of op activate, its cost, and its entry.
 #include "ops/element.h"
 #include "ops/moe/activation.h"
+#include "ops/moe/cpu_rows.h"
 #include "ops/moe/moe.h"
 
 namespace nibble::ops {
 
-void activate_ref(OpContext&, const ActivateArgs&);  // activate_ref.cpp
-
 namespace {
 
 constexpr Row<ActivateArgs> kRows[] = {
+    {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = activate_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = activate_ref},
 };
 

@@ -16,7 +16,7 @@ inline float activated(Activation activation, float gate, float up) {
     const double v = gate;
     switch (activation) {
         case Activation::relu2:
-            return gate > 0.0f ? gate * gate : 0.0f;
+            return gate <= 0.0f ? 0.0f : gate * gate;  // NaN stays NaN
         case Activation::swiglu:
             return static_cast<float>(v / (1.0 + std::exp(-v)) * up);
         case Activation::gelu_tanh_glu:

@@ -3,14 +3,23 @@
 
 #include "ops/element.h"
 #include "ops/moe/activation.h"
+#include "ops/moe/cpu_rows.h"
 
 namespace nibble::ops {
-
-void moe_ref(OpContext&, const MoeArgs&);  // moe_ref.cpp
 
 namespace {
 
 constexpr Row<MoeArgs> kRows[] = {
+    {.name = "avx512_bf16",
+     .arch = Arch::cpu,
+     .accepts = accepts_moe_avx512_bf16,
+     .scratch_bytes = scratch_moe_avx512_bf16,
+     .run = moe_avx512_bf16},
+    {.name = "simd",
+     .arch = Arch::cpu,
+     .accepts = accepts_moe_simd,
+     .scratch_bytes = scratch_moe_simd,
+     .run = moe_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = moe_ref},
 };
 

@@ -1,4 +1,5 @@
-// A routed mixture of experts with an optional shared expert, from the normed input to the layer's output.
+// A routed mixture of experts with an optional shared expert, from the normed input to the layer's output; with
+// norm_weight, x is first normalised: rms_norm(x, norm_weight, norm_eps) rounded to x's dtype, which a row may do itself.
 //
 //   l = router·x (float32);  s = sigmoid(l) or softmax(l);  c = s + correction_bias (for the choice only)
 //   expert groups: when expert_groups > 1 keep the top_groups groups with the best sum of their two best c
@@ -51,6 +52,8 @@ struct MoeArgs {
     float routed_scale = 1.0f;
     Activation activation = Activation::relu2;
     Tensor expert_tokens;  // [E] i32, or empty: how many tokens chose each expert is added to it
+    Tensor norm_weight;    // [H] as x, or empty
+    float norm_eps = 1e-6f;
 };
 void moe(OpContext&, const MoeArgs&);
 extern const Op<MoeArgs> kMoe;
