@@ -9,8 +9,10 @@
 namespace nibble::engine {
 namespace {
 
-// After a first preemption a sequence is expected to grow as much again as it has, and at least by this.
-constexpr int64_t kLeastGrowth = 64;
+// Room for this much growth of every running sequence is left when another one starts. Measured on mixes of 20 to 900
+// tokens of output in pages for 2 to 4 maximal requests: a quarter of it computes a tenth more again, four times as
+// much runs a tenth fewer sequences at once.
+constexpr int64_t kGrowth_tokens = 64;
 
 }  // namespace
 
@@ -99,16 +101,16 @@ bool Scheduler::take_page(Sequence& sequence) {
     return true;
 }
 
-// How many pages must be available for a waiting sequence to run: those of its tokens, and of the growth that is
-// expected before another sequence ends, so that it is not preempted at once.
+// How many pages must be available for a waiting sequence to run: those of its tokens, and some for the growth of those
+// that run, so that it is not preempted at once.
 int64_t Scheduler::pages_to_start(const Sequence& sequence) const {
-    const int64_t tokens = static_cast<int64_t>(sequence.tokens.size());
     if (sequence.preemptions >= kMaxPreemptions) return final_pages(sequence);
-    if (running_.empty()) return pages_.pages_for(tokens);
-    const int64_t others = pages_.pages() > 0 ? running() : 0;  // each may be about to take one
-    if (sequence.preemptions == 0) return pages_.pages_for(tokens) + others;
-    const int64_t growth = std::max(kLeastGrowth, sequence.output_tokens());
-    return std::min(final_pages(sequence), pages_.pages_for(tokens + growth)) + others;
+    int64_t wanted = pages_.pages_for(static_cast<int64_t>(sequence.tokens.size()));
+    for (const Sequence* other : running_)
+        if (!other->reserved)
+            wanted += std::min(final_pages(*other) - static_cast<int64_t>(other->pages.size()),
+                               pages_.pages_for(kGrowth_tokens));
+    return wanted;
 }
 
 // Runs the head of the queue if pages and slot can be had, from sequences of lower priority if need be.

@@ -4,11 +4,12 @@
 // by one behind it), and a sequence takes pages only from those that rank behind it. Every step has room for both kinds
 // of work: each decoding sequence gets one token, prompts get the rest in chunks, and at least a quarter.
 //
-// A sequence holds the pages of all its tokens before it runs and takes one more when it grows over a border. When none
-// is free, the running sequence that ranks last is preempted (its pages and slot are freed, its tokens are computed
-// again later, its rank stays) or, if nothing ranks behind, the sequence waits for a page where it stands. After its
-// kMaxPreemptions-th preemption a sequence runs again only with pages reserved to its end, and is safe from then on.
-// So the best-ranked sequence always moves, and nothing is computed more than kMaxPreemptions + 1 times.
+// A sequence holds the pages of all its tokens before it runs (and starts only when those that run have room to grow),
+// and takes one more when it grows over a border. When none is free, the running sequence that ranks last is preempted
+// (its pages and slot are freed, its tokens are computed again later, its rank stays) or, if nothing ranks behind, the
+// sequence waits for a page where it stands. After its kMaxPreemptions-th preemption a sequence runs again only with
+// pages reserved to its end, and is safe from then on. So the best-ranked sequence always moves, and nothing is
+// computed more than kMaxPreemptions + 1 times.
 #pragma once
 
 #include "engine/executor.h"

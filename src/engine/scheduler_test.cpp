@@ -144,10 +144,10 @@ TEST(Scheduler, LargeRequestAtTheHeadIsNotPassedBySmallOnes) {
 
 TEST(Scheduler, PreemptedSequenceIsTheLastInRankAndKeepsItsPlace) {
     SchedulerLimits limits = kRoomy;
-    limits.pages = 10;  // 40 tokens
+    limits.pages = 100;  // 400 tokens
     Steps steps(limits);
-    const Sequence& first = steps.add(12, 28);
-    const Sequence& second = steps.add(12, 28);
+    const Sequence& first = steps.add(100, 300);
+    const Sequence& second = steps.add(100, 300);
     const Sequence& third = steps.add(4, 4);
     while (second.preemptions == 0) {
         ASSERT_FALSE(steps.ended(first));
@@ -164,8 +164,8 @@ TEST(Scheduler, PreemptedSequenceIsTheLastInRankAndKeepsItsPlace) {
     EXPECT_TRUE(steps.ended(first));
     while (!steps.ended(late)) steps.step();
     EXPECT_TRUE(steps.ended(third));
-    EXPECT_EQ(static_cast<int>(second.output_tokens()), 28);
-    EXPECT_EQ(steps.scheduler.page_table().free_pages(), 10);
+    EXPECT_EQ(static_cast<int>(second.output_tokens()), 300);
+    EXPECT_EQ(steps.scheduler.page_table().free_pages(), 100);
 }
 
 TEST(Scheduler, PreemptionsStopAtTheirCap) {
@@ -183,6 +183,25 @@ TEST(Scheduler, PreemptionsStopAtTheirCap) {
         EXPECT_LE(s->preemptions, Scheduler::kMaxPreemptions);
     }
     EXPECT_LE(computed, 3 * 64 * 95);
+}
+
+TEST(Scheduler, LittleIsComputedTwiceWhenPagesAreScarce) {
+    Steps steps({.pages = 512,
+                 .page_size = 16,
+                 .slots = 64,
+                 .max_sequences = 64,
+                 .max_step_tokens = 512,
+                 .max_logit_rows = 80});
+    int64_t needed = 0, computed = 0, count = 0;
+    for (int i = 0; i < 200; ++i) {
+        const int prompt = 50 + i * 7919 % 1000, output = 20 + i * 104729 % 900;
+        steps.add(prompt, output);
+        needed += prompt + output - 1;
+    }
+    for (; steps.scheduler.running() + steps.scheduler.waiting() > 0; ++count)
+        for (auto [number, tokens] : steps.step()) computed += tokens;
+    EXPECT_LT(computed, needed * 5 / 4);
+    EXPECT_GT(needed / count, 12) << "and many run together";
 }
 
 TEST(Scheduler, HigherPriorityTakesPagesAndPlaceFromLower) {

@@ -82,6 +82,18 @@ std::vector<TokenId> StubExecutor::reference_output(std::span<const TokenId> pro
     return output;
 }
 
+std::vector<TokenEvent::PromptLogprob> StubExecutor::reference_prompt_logprobs(std::span<const TokenId> prompt, int top,
+                                                                               int64_t vocab_size) {
+    uint64_t hash = kEmpty;
+    std::vector<TokenEvent::PromptLogprob> logprobs;
+    for (size_t i = 0; i + 1 < prompt.size(); ++i) {
+        hash = extend(hash, prompt[i]);
+        logprobs.push_back(
+            {.chosen = logprob_of(hash, prompt[i + 1], vocab_size), .top = top_of(hash, top, vocab_size)});
+    }
+    return logprobs;
+}
+
 TokenId* StubExecutor::page_token(const StepRow& row, int64_t position) {
     const int64_t page_size = options_.limits.page_size, place = position / page_size;
     CHECK(place < static_cast<int64_t>(row.pages.size()), "sequence {} has {} pages, position {} is beyond",

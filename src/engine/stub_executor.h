@@ -45,6 +45,9 @@ public:
     // What the engine gives for this request without a script: every token up to and with a stop id.
     static std::vector<TokenId> reference_output(std::span<const TokenId> prompt, const SamplingParams& sampling,
                                                  int64_t vocab_size);
+    // And its prompt_logprobs, from the second token on.
+    static std::vector<TokenEvent::PromptLogprob> reference_prompt_logprobs(std::span<const TokenId> prompt, int top,
+                                                                            int64_t vocab_size);
 
 private:
     struct Slot {
