@@ -21,7 +21,7 @@ struct ChatInput {
     Value tools;     // array, or none
     bool add_generation_prompt = true;
     bool continue_final_message = false;  // the last message is left open, to be continued by the model
-    Value template_kwargs;  // object of chat_template_kwargs (enable_thinking, ...), or none
+    Value template_kwargs;                // object of chat_template_kwargs (enable_thinking, ...), or none
 };
 
 class ChatTemplate {

@@ -48,8 +48,8 @@ struct OutputParserOptions {
     OutputFormat format;
     bool starts_in_reasoning = false;  // the prompt ended inside an open <think>
     bool thinking_disabled = false;    // the request switched it off: text without a close tag is content
-    Value tools;                       // the request's tools: schemas type the arguments. None: tool calls are not parsed
-    uint64_t id_seed = 0;              // for the ids of tool calls
+    Value tools;           // the request's tools: schemas type the arguments. None: tool calls are not parsed
+    uint64_t id_seed = 0;  // for the ids of tool calls
 };
 
 class OutputParser {

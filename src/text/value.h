@@ -1,8 +1,8 @@
 // Value: the data a template sees, and what a request's messages and tools become before they are rendered.
 //
-// JSON with Python's distinctions (int and float apart, insertion order of keys kept), plus what Jinja adds (undefined,
-// namespaces, macros: jinja.cpp keeps those to itself). Value semantics from outside; arrays and objects share their
-// storage, so a copy is cheap. Destruction and comparison do not recurse without bound (depth is limited at parse).
+// JSON with Python's distinctions (int and float apart, insertion order of keys kept), plus undefined. What Jinja adds
+// (namespaces, macros, tuples) lives in text/jinja/item.h. Value semantics from outside; arrays and objects share their
+// storage, so a copy is cheap. Destruction recurses as deep as the value does, which parse_json limits.
 #pragma once
 
 #include "base/result.h"
@@ -29,7 +29,11 @@ public:
     const std::vector<std::pair<std::string, Value>>& entries() const { return entries_; }
 
 private:
+    size_t position(std::string_view key) const;  // entries_.size() when absent
+    void index(size_t entry);
+
     std::vector<std::pair<std::string, Value>> entries_;
+    std::vector<uint32_t> slots_;  // open addressing: 1 + position in entries_, 0 when free; empty while small
 };
 
 struct Undefined {};  // what a missing name or key gives
@@ -46,8 +50,8 @@ public:
     Value(std::string s) : data_(std::make_shared<const std::string>(std::move(s))) {}
     Value(std::string_view s) : Value(std::string(s)) {}
     Value(const char* s) : Value(std::string(s)) {}
-    Value(Array a) : data_(std::make_shared<Array>(std::move(a))) {}
-    Value(Object o) : data_(std::make_shared<Object>(std::move(o))) {}
+    Value(Array a) : data_(std::make_shared<const Array>(std::move(a))) {}
+    Value(Object o) : data_(std::make_shared<const Object>(std::move(o))) {}
 
     bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
     bool is_none() const { return std::holds_alternative<std::nullptr_t>(data_); }
@@ -67,19 +71,23 @@ public:
     const Value* find(std::string_view key) const { return is_object() ? as_object().find(key) : nullptr; }
 
 private:
-    friend class Interpreter;  // jinja.cpp: list.append, namespace attributes
     using StringPtr = std::shared_ptr<const std::string>;
-    using ArrayPtr = std::shared_ptr<Array>;
-    using ObjectPtr = std::shared_ptr<Object>;
+    using ArrayPtr = std::shared_ptr<const Array>;
+    using ObjectPtr = std::shared_ptr<const Object>;
     std::variant<std::nullptr_t, Undefined, bool, int64_t, double, StringPtr, ArrayPtr, ObjectPtr> data_;
 };
 
-// JSON text to Value. Refuses nesting over `max_depth`, invalid UTF-8, trailing text. Duplicate keys: the last wins.
-// Integers outside int64 become floats.
+// JSON text to Value. Refuses nesting over `max_depth` (values inside the outermost count from 1), invalid UTF-8,
+// trailing text; errors are invalid_request, with the byte offset. Duplicate keys: the last wins. Integers outside
+// int64 become floats. An unpaired surrogate escape becomes U+FFFD (clients that cut strings in UTF-16 send them).
 Result<Value> parse_json(std::string_view json, int max_depth = 64);
 
 // As Python's json.dumps(value, ensure_ascii=False): separators ", " and ": " (indent < 0), or over lines with
-// `indent` spaces; floats as repr.
+// `indent` spaces; floats as repr. Undefined is written as null.
 std::string to_json(const Value& value, int indent = -1);
+
+// The two pieces of it that others write with.
+void append_json_string(std::string& out, std::string_view s, bool ensure_ascii = false);  // with the quotes
+void append_float(std::string& out, double d);                                             // Python's repr: 1.0, 1e+16
 
 }  // namespace nibble::text

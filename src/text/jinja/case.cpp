@@ -1,0 +1,272 @@
+// Case mapping of whole strings: one-to-one from utf8proc, one-to-many and the final sigma as Unicode's SpecialCasing.
+#include "text/jinja/unicode.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace nibble::text::jinja {
+namespace {
+
+struct SpecialCase {
+    char32_t from;
+    char32_t upper[3];
+    char32_t title[3];
+};
+
+// Characters whose upper or title case is several characters long, in order.
+constexpr SpecialCase kSpecial[] = {
+    {0xdf, {0x53, 0x53}, {0x53, 0x73}},
+    {0x149, {0x2bc, 0x4e}, {0x2bc, 0x4e}},
+    {0x1f0, {0x4a, 0x30c}, {0x4a, 0x30c}},
+    {0x390, {0x399, 0x308, 0x301}, {0x399, 0x308, 0x301}},
+    {0x3b0, {0x3a5, 0x308, 0x301}, {0x3a5, 0x308, 0x301}},
+    {0x587, {0x535, 0x552}, {0x535, 0x582}},
+    {0x1e96, {0x48, 0x331}, {0x48, 0x331}},
+    {0x1e97, {0x54, 0x308}, {0x54, 0x308}},
+    {0x1e98, {0x57, 0x30a}, {0x57, 0x30a}},
+    {0x1e99, {0x59, 0x30a}, {0x59, 0x30a}},
+    {0x1e9a, {0x41, 0x2be}, {0x41, 0x2be}},
+    {0x1f50, {0x3a5, 0x313}, {0x3a5, 0x313}},
+    {0x1f52, {0x3a5, 0x313, 0x300}, {0x3a5, 0x313, 0x300}},
+    {0x1f54, {0x3a5, 0x313, 0x301}, {0x3a5, 0x313, 0x301}},
+    {0x1f56, {0x3a5, 0x313, 0x342}, {0x3a5, 0x313, 0x342}},
+    {0x1f80, {0x1f08, 0x399}, {0x1f88}},
+    {0x1f81, {0x1f09, 0x399}, {0x1f89}},
+    {0x1f82, {0x1f0a, 0x399}, {0x1f8a}},
+    {0x1f83, {0x1f0b, 0x399}, {0x1f8b}},
+    {0x1f84, {0x1f0c, 0x399}, {0x1f8c}},
+    {0x1f85, {0x1f0d, 0x399}, {0x1f8d}},
+    {0x1f86, {0x1f0e, 0x399}, {0x1f8e}},
+    {0x1f87, {0x1f0f, 0x399}, {0x1f8f}},
+    {0x1f88, {0x1f08, 0x399}, {0x1f88}},
+    {0x1f89, {0x1f09, 0x399}, {0x1f89}},
+    {0x1f8a, {0x1f0a, 0x399}, {0x1f8a}},
+    {0x1f8b, {0x1f0b, 0x399}, {0x1f8b}},
+    {0x1f8c, {0x1f0c, 0x399}, {0x1f8c}},
+    {0x1f8d, {0x1f0d, 0x399}, {0x1f8d}},
+    {0x1f8e, {0x1f0e, 0x399}, {0x1f8e}},
+    {0x1f8f, {0x1f0f, 0x399}, {0x1f8f}},
+    {0x1f90, {0x1f28, 0x399}, {0x1f98}},
+    {0x1f91, {0x1f29, 0x399}, {0x1f99}},
+    {0x1f92, {0x1f2a, 0x399}, {0x1f9a}},
+    {0x1f93, {0x1f2b, 0x399}, {0x1f9b}},
+    {0x1f94, {0x1f2c, 0x399}, {0x1f9c}},
+    {0x1f95, {0x1f2d, 0x399}, {0x1f9d}},
+    {0x1f96, {0x1f2e, 0x399}, {0x1f9e}},
+    {0x1f97, {0x1f2f, 0x399}, {0x1f9f}},
+    {0x1f98, {0x1f28, 0x399}, {0x1f98}},
+    {0x1f99, {0x1f29, 0x399}, {0x1f99}},
+    {0x1f9a, {0x1f2a, 0x399}, {0x1f9a}},
+    {0x1f9b, {0x1f2b, 0x399}, {0x1f9b}},
+    {0x1f9c, {0x1f2c, 0x399}, {0x1f9c}},
+    {0x1f9d, {0x1f2d, 0x399}, {0x1f9d}},
+    {0x1f9e, {0x1f2e, 0x399}, {0x1f9e}},
+    {0x1f9f, {0x1f2f, 0x399}, {0x1f9f}},
+    {0x1fa0, {0x1f68, 0x399}, {0x1fa8}},
+    {0x1fa1, {0x1f69, 0x399}, {0x1fa9}},
+    {0x1fa2, {0x1f6a, 0x399}, {0x1faa}},
+    {0x1fa3, {0x1f6b, 0x399}, {0x1fab}},
+    {0x1fa4, {0x1f6c, 0x399}, {0x1fac}},
+    {0x1fa5, {0x1f6d, 0x399}, {0x1fad}},
+    {0x1fa6, {0x1f6e, 0x399}, {0x1fae}},
+    {0x1fa7, {0x1f6f, 0x399}, {0x1faf}},
+    {0x1fa8, {0x1f68, 0x399}, {0x1fa8}},
+    {0x1fa9, {0x1f69, 0x399}, {0x1fa9}},
+    {0x1faa, {0x1f6a, 0x399}, {0x1faa}},
+    {0x1fab, {0x1f6b, 0x399}, {0x1fab}},
+    {0x1fac, {0x1f6c, 0x399}, {0x1fac}},
+    {0x1fad, {0x1f6d, 0x399}, {0x1fad}},
+    {0x1fae, {0x1f6e, 0x399}, {0x1fae}},
+    {0x1faf, {0x1f6f, 0x399}, {0x1faf}},
+    {0x1fb2, {0x1fba, 0x399}, {0x1fba, 0x345}},
+    {0x1fb3, {0x391, 0x399}, {0x1fbc}},
+    {0x1fb4, {0x386, 0x399}, {0x386, 0x345}},
+    {0x1fb6, {0x391, 0x342}, {0x391, 0x342}},
+    {0x1fb7, {0x391, 0x342, 0x399}, {0x391, 0x342, 0x345}},
+    {0x1fbc, {0x391, 0x399}, {0x1fbc}},
+    {0x1fc2, {0x1fca, 0x399}, {0x1fca, 0x345}},
+    {0x1fc3, {0x397, 0x399}, {0x1fcc}},
+    {0x1fc4, {0x389, 0x399}, {0x389, 0x345}},
+    {0x1fc6, {0x397, 0x342}, {0x397, 0x342}},
+    {0x1fc7, {0x397, 0x342, 0x399}, {0x397, 0x342, 0x345}},
+    {0x1fcc, {0x397, 0x399}, {0x1fcc}},
+    {0x1fd2, {0x399, 0x308, 0x300}, {0x399, 0x308, 0x300}},
+    {0x1fd3, {0x399, 0x308, 0x301}, {0x399, 0x308, 0x301}},
+    {0x1fd6, {0x399, 0x342}, {0x399, 0x342}},
+    {0x1fd7, {0x399, 0x308, 0x342}, {0x399, 0x308, 0x342}},
+    {0x1fe2, {0x3a5, 0x308, 0x300}, {0x3a5, 0x308, 0x300}},
+    {0x1fe3, {0x3a5, 0x308, 0x301}, {0x3a5, 0x308, 0x301}},
+    {0x1fe4, {0x3a1, 0x313}, {0x3a1, 0x313}},
+    {0x1fe6, {0x3a5, 0x342}, {0x3a5, 0x342}},
+    {0x1fe7, {0x3a5, 0x308, 0x342}, {0x3a5, 0x308, 0x342}},
+    {0x1ff2, {0x1ffa, 0x399}, {0x1ffa, 0x345}},
+    {0x1ff3, {0x3a9, 0x399}, {0x1ffc}},
+    {0x1ff4, {0x38f, 0x399}, {0x38f, 0x345}},
+    {0x1ff6, {0x3a9, 0x342}, {0x3a9, 0x342}},
+    {0x1ff7, {0x3a9, 0x342, 0x399}, {0x3a9, 0x342, 0x345}},
+    {0x1ffc, {0x3a9, 0x399}, {0x1ffc}},
+    {0xfb00, {0x46, 0x46}, {0x46, 0x66}},
+    {0xfb01, {0x46, 0x49}, {0x46, 0x69}},
+    {0xfb02, {0x46, 0x4c}, {0x46, 0x6c}},
+    {0xfb03, {0x46, 0x46, 0x49}, {0x46, 0x66, 0x69}},
+    {0xfb04, {0x46, 0x46, 0x4c}, {0x46, 0x66, 0x6c}},
+    {0xfb05, {0x53, 0x54}, {0x53, 0x74}},
+    {0xfb06, {0x53, 0x54}, {0x53, 0x74}},
+    {0xfb13, {0x544, 0x546}, {0x544, 0x576}},
+    {0xfb14, {0x544, 0x535}, {0x544, 0x565}},
+    {0xfb15, {0x544, 0x53b}, {0x544, 0x56b}},
+    {0xfb16, {0x54e, 0x546}, {0x54e, 0x576}},
+    {0xfb17, {0x544, 0x53d}, {0x544, 0x56d}},
+};
+
+const SpecialCase* special(char32_t c) {
+    auto it = std::lower_bound(std::begin(kSpecial), std::end(kSpecial), c,
+                               [](const SpecialCase& s, char32_t c) { return s.from < c; });
+    return it != std::end(kSpecial) && it->from == c ? it : nullptr;
+}
+
+void append(std::string& out, const char32_t (&several)[3]) {
+    for (char32_t c : several)
+        if (c) append_utf8(out, c);
+}
+
+void append_upper(std::string& out, char32_t c) {
+    if (const SpecialCase* s = c < 0x80 ? nullptr : special(c)) return append(out, s->upper);
+    append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+}
+
+void append_title(std::string& out, char32_t c) {
+    if (const SpecialCase* s = c < 0x80 ? nullptr : special(c)) return append(out, s->title);
+    append_utf8(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
+}
+
+bool is_case_ignorable(char32_t c) {
+    switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+        case UTF8PROC_CATEGORY_MN:
+        case UTF8PROC_CATEGORY_ME:
+        case UTF8PROC_CATEGORY_CF:
+        case UTF8PROC_CATEGORY_LM:
+        case UTF8PROC_CATEGORY_SK:
+            return true;
+        default:
+            break;
+    }
+    constexpr char32_t kOthers[] = {0x27,   0x2e,   0x3a,   0xb7,   0x387,  0x55f,  0x5f4,  0x2018, 0x2019,
+                                    0x2024, 0x2027, 0xfe13, 0xfe52, 0xfe55, 0xff07, 0xff0e, 0xff1a};
+    return std::find(std::begin(kOthers), std::end(kOthers), c) != std::end(kOthers);
+}
+
+// Lower case of s[at…]: a capital sigma after a letter and not before one is the final one.
+struct Lowering {
+    std::string_view s;
+    bool after_cased = false;
+
+    bool before_cased(size_t at) const {
+        while (at < s.size()) {
+            char32_t c = next_code_point(s, at);
+            if (is_case_ignorable(c)) continue;
+            return is_cased(c);
+        }
+        return false;
+    }
+
+    void append(std::string& out, char32_t c, size_t behind) {
+        if (c == 0x3a3) {
+            append_utf8(out, after_cased && !before_cased(behind) ? 0x3c2 : 0x3c3);
+        } else if (c == 0x130) {
+            append_utf8(out, 'i');
+            append_utf8(out, 0x307);
+        } else {
+            append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+        }
+        passed(c);
+    }
+    void passed(char32_t c) {
+        if (!is_case_ignorable(c)) after_cased = is_cased(c);
+    }
+};
+
+// Applies `each(out, c, behind)` to every code point; bytes that are no UTF-8 are copied.
+template <class Each>
+std::string map_code_points(std::string_view s, Each&& each) {
+    std::string out;
+    out.reserve(s.size());
+    for (size_t at = 0; at < s.size();) {
+        const size_t begin = at;
+        char32_t c = next_code_point(s, at);
+        if (c == 0xfffd)
+            out.append(s.substr(begin, at - begin));
+        else
+            each(out, c, at);
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string to_upper(std::string_view s) {
+    return map_code_points(s, [](std::string& out, char32_t c, size_t) { append_upper(out, c); });
+}
+
+std::string to_lower(std::string_view s) {
+    Lowering lowering{s};
+    return map_code_points(s, [&](std::string& out, char32_t c, size_t behind) { lowering.append(out, c, behind); });
+}
+
+std::string to_title(std::string_view s) {
+    Lowering lowering{s};
+    bool in_word = false;
+    return map_code_points(s, [&](std::string& out, char32_t c, size_t behind) {
+        if (in_word) {
+            lowering.append(out, c, behind);
+        } else {
+            append_title(out, c);
+            lowering.passed(c);
+        }
+        in_word = is_cased(c);
+    });
+}
+
+std::string to_capitalized(std::string_view s) {
+    Lowering lowering{s};
+    bool first = true;
+    return map_code_points(s, [&](std::string& out, char32_t c, size_t behind) {
+        if (first) {
+            append_title(out, c);
+            lowering.passed(c);
+        } else {
+            lowering.append(out, c, behind);
+        }
+        first = false;
+    });
+}
+
+std::string swap_case(std::string_view s) {
+    Lowering lowering{s};
+    return map_code_points(s, [&](std::string& out, char32_t c, size_t behind) {
+        if (is_upper(c)) {
+            lowering.append(out, c, behind);
+            return;
+        }
+        if (is_lower(c))
+            append_upper(out, c);
+        else
+            append_utf8(out, c);
+        lowering.passed(c);
+    });
+}
+
+std::string fold_case(std::string_view s) {
+    return map_code_points(s, [](std::string& out, char32_t c, size_t) {
+        utf8proc_int32_t folded[8];
+        int boundary = 0;
+        utf8proc_ssize_t n =
+            utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), folded, 8, UTF8PROC_CASEFOLD, &boundary);
+        if (n < 0 || n > 8) return append_utf8(out, c);
+        for (utf8proc_ssize_t i = 0; i < n; i++) append_utf8(out, static_cast<char32_t>(folded[i]));
+    });
+}
+
+}  // namespace nibble::text::jinja
