@@ -16,7 +16,9 @@ void check(cudaError_t status, const char* what) {
     CHECK(status == cudaSuccess, "{}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
-void use(int index) { check(cudaSetDevice(index), "cudaSetDevice"); }
+void use(int index) {
+    check(cudaSetDevice(index), "cudaSetDevice");
+}
 
 }  // namespace
 
@@ -45,9 +47,10 @@ std::vector<Device> list_devices() {
 
 std::string why_unusable(const Device& device) {
     if (std::find(kBuiltFor.begin(), kBuiltFor.end(), device.compute_capability) == kBuiltFor.end())
-        return fmt::format("{} has compute capability {}.{}; this binary has kernels for 9.0 (H100, H200), 12.0 (RTX "
-                           "Blackwell) and 12.1 (GB10): use --device cpu or another GPU",
-                           device.name, device.compute_capability / 10, device.compute_capability % 10);
+        return fmt::format(
+            "{} has compute capability {}.{}; this binary has kernels for 9.0 (H100, H200), 12.0 (RTX "
+            "Blackwell) and 12.1 (GB10): use --device cpu or another GPU",
+            device.name, device.compute_capability / 10, device.compute_capability % 10);
     return {};
 }
 
@@ -58,10 +61,10 @@ std::string why_no_devices() {
     if (status == cudaErrorInsufficientDriver) {
         int driver = 0;
         cudaDriverGetVersion(&driver);
-        return driver == 0 ? "there is no NVIDIA driver on this machine: install one, or use --device cpu"
-                           : fmt::format("the NVIDIA driver speaks CUDA {}.{}, this binary needs {}.{}: update the driver",
-                                         driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000,
-                                         CUDART_VERSION % 1000 / 10);
+        return driver == 0
+                   ? "there is no NVIDIA driver on this machine: install one, or use --device cpu"
+                   : fmt::format("the NVIDIA driver speaks CUDA {}.{}, this binary needs {}.{}: update the driver",
+                                 driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     }
     if (status == cudaErrorNoDevice || count == 0)
         return "the NVIDIA driver shows no GPU (is CUDA_VISIBLE_DEVICES empty?): use --device cpu";
@@ -73,7 +76,8 @@ Result<MemoryReading> read_memory(int index) {
     if (cudaSetDevice(index) != cudaSuccess || cudaMemGetInfo(&available, &total) != cudaSuccess)
         return error(ErrorCode::device_unusable, "GPU {}: its memory cannot be read: {}", index,
                      cudaGetErrorString(cudaGetLastError()));
-    return MemoryReading{.total_bytes = static_cast<int64_t>(total), .available_bytes = static_cast<int64_t>(available)};
+    return MemoryReading{.total_bytes = static_cast<int64_t>(total),
+                         .available_bytes = static_cast<int64_t>(available)};
 }
 
 std::byte* allocate(int index, int64_t bytes) {

@@ -1,4 +1,5 @@
-// launch(): a kernel with programmatic dependent launch, and clusters where asked; every launch of a step goes through it.
+// launch(): a kernel with programmatic dependent launch, and clusters where asked; every launch of a step goes through
+// it.
 #pragma once
 
 #include "base/check.h"

@@ -1,5 +1,5 @@
-// Weight tiles (linear/cuda_layout.h) streamed through a ring of shared memory by one warp, and multiplied by the others
-// with tokens held as mma B fragments. The building blocks of every CUDA row that reads weights for few tokens.
+// Weight tiles (linear/cuda_layout.h) streamed through a ring of shared memory by one warp, and multiplied by the
+// others with tokens held as mma B fragments. The building blocks of every CUDA row that reads weights for few tokens.
 //
 //   weights (HBM) --bulk copies of a stage--> ring --LDS.128--> A fragments --mma--> acc [16 rows x 8 tokens] a warp
 //
@@ -24,7 +24,10 @@ struct Nvfp4Tile {
     static constexpr float kUnscale = layout::kNvfp4Unscale;
     uint4 words;
     uint2 scales;
-    __device__ __forceinline__ void load(const std::byte* tile, int lane) {
+    uint32_t
+        sixteen;  // 16 that the compiler cannot see: a multiply-add on the FMA pipe, for the ALU pipe is the busy one
+    __device__ __forceinline__ void load(const std::byte* tile, int lane, uint32_t opaque_sixteen) {
+        sixteen = opaque_sixteen;
         words = *reinterpret_cast<const uint4*>(tile + lane * 16);
         scales = *reinterpret_cast<const uint2*>(tile + layout::kNvfp4ScaleOffset + (lane >> 2) * 8);
     }
@@ -34,12 +37,13 @@ struct Nvfp4Tile {
         constexpr uint32_t kMask = 0x81C081C0u;
         // A byte of the scale word in both halves, moved to bf16's exponent and mantissa.
         constexpr uint32_t kSelect = 0x4040u + static_cast<uint32_t>(kStep) * 0x0101u;
-        const uint32_t low = ptx::permute_bytes(scales.x, 0, kSelect) * 16u + (layout::kScaleBias * 0x10001u);
-        const uint32_t high = ptx::permute_bytes(scales.y, 0, kSelect) * 16u + (layout::kScaleBias * 0x10001u);
+        const uint32_t low = ptx::permute_bytes(scales.x, 0, kSelect) * sixteen + (layout::kScaleBias * 0x10001u);
+        const uint32_t high = ptx::permute_bytes(scales.y, 0, kSelect) * sixteen + (layout::kScaleBias * 0x10001u);
         a[0] = ptx::multiply_bf16x2(w & kMask, low);
         a[1] = ptx::multiply_bf16x2((w << 3) & kMask, high);
         a[2] = ptx::multiply_bf16x2((w << 6) & kMask, low);
-        a[3] = ptx::multiply_bf16x2(((w << 1) & 0x80008000u) | ((w >> 3) & 0x01800180u) | ((w >> 7) & 0x00400040u), high);
+        a[3] =
+            ptx::multiply_bf16x2(((w << 1) & 0x80008000u) | ((w >> 3) & 0x01800180u) | ((w >> 7) & 0x00400040u), high);
     }
 };
 
@@ -47,7 +51,7 @@ struct Fp8Tile {
     static constexpr int kBytes = layout::kFp8TileBytes;
     static constexpr float kUnscale = 1.0f;
     uint4 words[2];
-    __device__ __forceinline__ void load(const std::byte* tile, int lane) {
+    __device__ __forceinline__ void load(const std::byte* tile, int lane, uint32_t) {
         words[0] = *reinterpret_cast<const uint4*>(tile + lane * 16);
         words[1] = *reinterpret_cast<const uint4*>(tile + 512 + lane * 16);
     }
@@ -70,7 +74,7 @@ struct Bf16Tile {
     static constexpr int kBytes = layout::kBf16TileBytes;
     static constexpr float kUnscale = 1.0f;
     uint4 words[4];
-    __device__ __forceinline__ void load(const std::byte* tile, int lane) {
+    __device__ __forceinline__ void load(const std::byte* tile, int lane, uint32_t) {
 #pragma unroll
         for (int s = 0; s < 4; ++s) words[s] = *reinterpret_cast<const uint4*>(tile + s * 512 + lane * 16);
     }
@@ -85,9 +89,11 @@ struct Bf16Tile {
 inline constexpr int kTokenTileBytes = 128;
 
 // Writes eight consecutive inputs (k % 8 == 0) of a token.
-__device__ __forceinline__ void store_token_inputs(std::byte* tokens_shared, int tokens, int token, int k, uint4 eight) {
+__device__ __forceinline__ void store_token_inputs(std::byte* tokens_shared, int tokens, int token, int k,
+                                                   uint4 eight) {
     const int tile = k / layout::kTileInputs, s = (k % layout::kTileInputs) / 16, r = (k % 16) / 8;
-    std::byte* base = tokens_shared + (static_cast<int64_t>(tile) * tokens + token) * kTokenTileBytes + (s * 4 + r * 2) * 2;
+    std::byte* base =
+        tokens_shared + (static_cast<int64_t>(tile) * tokens + token) * kTokenTileBytes + (s * 4 + r * 2) * 2;
     const uint32_t pairs[4] = {eight.x, eight.y, eight.z, eight.w};
 #pragma unroll
     for (int q = 0; q < 4; ++q) *reinterpret_cast<uint32_t*>(base + q * 32) = pairs[q];
@@ -99,6 +105,7 @@ template <int kBlocks>
 struct TokenColumns {
     const std::byte* base[kBlocks];
     int stride[kBlocks];
+    uint32_t opaque_sixteen;  // Nvfp4Tile
 
     __device__ __forceinline__ void point(int block, const std::byte* tokens_shared, const std::byte* zeros, int token,
                                           int tokens, int lane) {
@@ -109,10 +116,11 @@ struct TokenColumns {
 
 // acc += tile · tokens, over the tile's four k16 steps in order.
 template <class Tile, int kBlocks>
-__device__ __forceinline__ void multiply_tile(const std::byte* tile, int tile_index, const TokenColumns<kBlocks>& columns,
-                                              int lane, float (&acc)[kBlocks][4]) {
+__device__ __forceinline__ void multiply_tile(const std::byte* tile, int tile_index,
+                                              const TokenColumns<kBlocks>& columns, int lane,
+                                              float (&acc)[kBlocks][4]) {
     Tile a_tile;
-    a_tile.load(tile, lane);
+    a_tile.load(tile, lane, columns.opaque_sixteen);
     uint4 b[kBlocks][2];
 #pragma unroll
     for (int block = 0; block < kBlocks; ++block) {
@@ -215,8 +223,9 @@ __device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float factor, uint
     return *reinterpret_cast<const uint32_t*>(&rounded);
 }
 
-// One token of a step to B fragments, normalised when norm_weight is given. The sum of squares is taken over chunks of
-// eight inputs in an order that depends on K alone, whoever does it.
+// One token of a step to B fragments. With norm_weight the fragments are x · norm_weight and the factor 1 / rms(x) is
+// left to the epilogue, W · (x r w) = r W · (x w): so nothing waits for the sum of squares. That sum is taken over
+// chunks of eight inputs in an order that depends on K alone, whoever does it.
 struct TokenSource {
     const __nv_bfloat16* x;  // [tokens, K]
     int64_t stride;
@@ -225,50 +234,56 @@ struct TokenSource {
     int tokens, k;  // k % 8 == 0
 };
 
-__host__ __device__ constexpr int token_scratch_floats(int k, bool normed) { return normed ? k / 8 + 1 : 0; }
+__device__ __forceinline__ uint32_t multiply_pair(uint32_t pair, uint32_t weights) {
+    const __nv_bfloat162 rounded =
+        __floats2bfloat162_rn(__uint_as_float(pair << 16) * __uint_as_float(weights << 16),
+                              __uint_as_float(pair & 0xFFFF0000u) * __uint_as_float(weights & 0xFFFF0000u));
+    return *reinterpret_cast<const uint32_t*>(&rounded);
+}
 
-// Writes inputs [first_tile, first_tile + tile_count) * 64 of token t with `store(k - first, eight)`; all threads of the
-// block, scratch in shared memory; ends with a barrier.
+// A thread's share of a token: chunks c, c + threads, … of eight inputs; the first one's norm weight may be asked for
+// before the dependency wait.
+struct TokenChunk {
+    uint4 weight;
+    __device__ __forceinline__ void prefetch(const TokenSource& source) {
+        weight = make_uint4(0, 0, 0, 0);
+        if (source.norm_weight != nullptr && threadIdx.x < source.k / 8)
+            weight = *reinterpret_cast<const uint4*>(source.norm_weight + threadIdx.x * 8);
+    }
+};
+
+// Gives inputs [first_tile, first_tile + tile_count) * 64 of token t to `store(k - first, eight)` and, when normalised,
+// every chunk's sum of squares to squares[chunk]. All threads of the block; no barrier.
 template <class Store>
-__device__ __forceinline__ void load_token(const TokenSource& source, int t, int first_tile, int tile_count,
-                                           float* scratch, Store store) {
-    const int threads = blockDim.x, chunks = source.k / 8;
-    const int begin = first_tile * layout::kTileInputs, end = begin + tile_count * layout::kTileInputs;
+__device__ __forceinline__ void load_token(const TokenSource& source, const TokenChunk& prefetched, int t,
+                                           int first_tile, int tile_count, float* squares, Store store) {
+    const int chunks = source.k / 8, begin = first_tile * (layout::kTileInputs / 8),
+              end = begin + tile_count * (layout::kTileInputs / 8);
     const __nv_bfloat16* x = source.x + t * source.stride;
-    const auto read = [&](int c) {
-        return c < chunks ? __ldcg(reinterpret_cast<const uint4*>(x + c * 8)) : make_uint4(0, 0, 0, 0);
-    };
-    if (source.norm_weight == nullptr) {
-        for (int c = begin / 8 + threadIdx.x; c < end / 8; c += threads) store(c * 8 - begin, read(c));
-        __syncthreads();
-        return;
+    const bool normed = source.norm_weight != nullptr;
+    for (int c = threadIdx.x; c < max(chunks, end); c += blockDim.x) {
+        const bool mine = c >= begin && c < end;
+        if (!mine && !normed) continue;
+        uint4 eight = c < chunks ? __ldcg(reinterpret_cast<const uint4*>(x + c * 8)) : make_uint4(0, 0, 0, 0);
+        if (normed && c < chunks) {
+            squares[c] = sum_of_squares(eight);
+            const uint4 w =
+                c == threadIdx.x ? prefetched.weight : *reinterpret_cast<const uint4*>(source.norm_weight + c * 8);
+            eight = make_uint4(multiply_pair(eight.x, w.x), multiply_pair(eight.y, w.y), multiply_pair(eight.z, w.z),
+                               multiply_pair(eight.w, w.w));
+        }
+        if (mine) store((c - begin) * 8, eight);
     }
-    const int first = threadIdx.x;
-    const uint4 mine = read(first);
-    uint4 weight = make_uint4(0, 0, 0, 0);
-    if (first < chunks) {
-        weight = *reinterpret_cast<const uint4*>(source.norm_weight + first * 8);
-        scratch[first] = sum_of_squares(mine);
-    }
-    for (int c = first + threads; c < chunks; c += threads) scratch[c] = sum_of_squares(read(c));
-    __syncthreads();
-    if (threadIdx.x < 32) {
-        float sum = 0;
-        for (int c = threadIdx.x; c < chunks; c += 32) sum += scratch[c];
+}
+
+// 1 / rms of a token from its chunks' sums; one warp, result in every lane.
+__device__ __forceinline__ float inverse_rms(const TokenSource& source, const float* squares, int lane) {
+    const int chunks = source.k / 8;
+    float sum = 0;
+    for (int c = lane; c < chunks; c += 32) sum += squares[c];
 #pragma unroll
-        for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, offset);
-        if (threadIdx.x == 0) scratch[chunks] = rsqrtf(sum / source.k + source.norm_eps);
-    }
-    __syncthreads();
-    const float factor = scratch[chunks];
-    for (int c = first; c < max(chunks, end / 8); c += threads) {
-        if (c * 8 < begin || c * 8 >= end) continue;
-        uint4 eight = c == first ? mine : read(c);
-        if (c != first && c < chunks) weight = *reinterpret_cast<const uint4*>(source.norm_weight + c * 8);
-        store(c * 8 - begin, make_uint4(scale_pair(eight.x, factor, weight.x), scale_pair(eight.y, factor, weight.y),
-                                        scale_pair(eight.z, factor, weight.z), scale_pair(eight.w, factor, weight.w)));
-    }
-    __syncthreads();
+    for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, offset);
+    return rsqrtf(sum / source.k + source.norm_eps);
 }
 
 }  // namespace nibble::ops::tiles

@@ -5,7 +5,7 @@
 
 namespace nibble::ops {
 
-inline constexpr int kStreamMaxTokens = 16;            // tokens that one pass over the weights serves
+inline constexpr int kStreamMaxTokens = 16;              // tokens that one pass over the weights serves
 inline constexpr int64_t kStreamTokenBytes = 96 * 1024;  // of shared memory for their inputs
 void run_stream_linear(OpContext&, const LinearArgs&);
 

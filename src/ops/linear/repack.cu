@@ -103,10 +103,18 @@ void repack_tiles(WeightFormat format, const std::byte* codes, const std::byte* 
     const unsigned blocks = static_cast<unsigned>((threads + 255) / 256);
     auto* s = static_cast<cudaStream_t>(stream.handle);
     switch (format) {
-        case WeightFormat::nvfp4: repack_nvfp4<<<blocks, 256, 0, s>>>(p); break;
-        case WeightFormat::fp8: repack_fp8<<<blocks, 256, 0, s>>>(p); break;
-        case WeightFormat::bf16: repack_bf16<<<blocks, 256, 0, s>>>(p); break;
-        case WeightFormat::f32: CHECK(false, "float32 weights stay row-major"); break;
+        case WeightFormat::nvfp4:
+            repack_nvfp4<<<blocks, 256, 0, s>>>(p);
+            break;
+        case WeightFormat::fp8:
+            repack_fp8<<<blocks, 256, 0, s>>>(p);
+            break;
+        case WeightFormat::bf16:
+            repack_bf16<<<blocks, 256, 0, s>>>(p);
+            break;
+        case WeightFormat::f32:
+            CHECK(false, "float32 weights stay row-major");
+            break;
     }
     cuda::check_cuda(cudaGetLastError(), "repack_tiles");
 }

@@ -8,18 +8,28 @@ namespace {
 
 using namespace tiles;
 
-// Tokens to B fragments in global memory, [k tile][token][128 bytes], normalised: one CTA a token.
-__global__ void __launch_bounds__(512) token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out) {
+// Tokens to B fragments in global memory, [k tile][token][128 bytes], then each token's 1 / rms: one CTA a token.
+__global__ void __launch_bounds__(512)
+    token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out, float* factors) {
     ptx::launch_dependents();
-    extern __shared__ float scratch[];
-    ptx::grid_dependency_wait();
+    extern __shared__ float squares[];
     const int t = blockIdx.x, tokens = source.tokens;
-    load_token(source, t, 0, (source.k + layout::kTileInputs - 1) / layout::kTileInputs, scratch,
+    TokenChunk chunk;
+    chunk.prefetch(source);
+    ptx::grid_dependency_wait();
+    load_token(source, chunk, t, 0, (source.k + layout::kTileInputs - 1) / layout::kTileInputs, squares,
                [&](int k, uint4 eight) { store_token_inputs(out, tokens, t, k, eight); });
+    if (source.norm_weight == nullptr) return;
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        const float factor = inverse_rms(source, squares, threadIdx.x);
+        if (threadIdx.x == 0) factors[t] = factor;
+    }
 }
 
 template <class Tile, int kBlocks, int kStored>
-__global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 : 1) stream_linear_kernel(const __grid_constant__ StreamLinearParams p) {
+__global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 : 1)
+    stream_linear_kernel(const __grid_constant__ StreamLinearParams p) {
     ptx::launch_dependents();
     extern __shared__ __align__(128) std::byte shared[];
     const StreamPlan& plan = p.plan;
@@ -35,8 +45,9 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
     std::byte* tokens_shared = zeros + kTokenTileBytes;
     float* sums = reinterpret_cast<float*>(tokens_shared + plan.max_k_tiles() * p.tokens.tokens * kTokenTileBytes);
     float* remote = sums + plan.sum_rows * warps * 16 * kStored;
-    float* scratch = remote + 2 * (cluster - 1) * plan.sum_rows * 16 * kStored;
+    float* squares = remote + 2 * (cluster - 1) * plan.sum_rows * 16 * kStored;
     __shared__ uint64_t barriers[2 * kStreamMaxDepth + 1];
+    __shared__ float factor_shared;
     uint64_t* tokens_full = barriers + 2 * kStreamMaxDepth;
 
     Ring ring{shared, barriers, barriers + kStreamMaxDepth, stage_tiles * Tile::kBytes, plan.depth};
@@ -63,10 +74,20 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
     }
     if (threadIdx.x < kTokenTileBytes / 16) reinterpret_cast<uint4*>(zeros)[threadIdx.x] = make_uint4(0, 0, 0, 0);
 
+    TokenChunk chunk;
+    if constexpr (kStored == 1) chunk.prefetch(p.tokens);
+    if (cluster > 1) ptx::cluster_arrive();  // waited for before another CTA's shared memory is written
+
     ptx::grid_dependency_wait();
+    // With one token a thread has at most one output; its residual is asked for now.
+    unsigned short residual_bits = 0;
     if constexpr (kStored == 1) {
-        load_token(p.tokens, 0, k_begin, local_tiles, scratch,
+        const int n = row_begin * 16 + threadIdx.x;
+        if (p.residual && rank == 0 && threadIdx.x < plan.sum_rows * 16 && n < min(p.n, row_end * 16))
+            residual_bits = __ldcg(reinterpret_cast<const unsigned short*>(p.residual + n));
+        load_token(p.tokens, chunk, 0, k_begin, local_tiles, squares,
                    [&](int k, uint4 eight) { store_token_inputs(tokens_shared, 1, 0, k, eight); });
+        __syncthreads();
     } else {
         if (threadIdx.x == warps * 32) {
             const uint32_t bytes = static_cast<uint32_t>(local_tiles * p.tokens.tokens * kTokenTileBytes);
@@ -78,12 +99,11 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
         __syncthreads();
         ptx::mbarrier_wait(tokens_full, 0);
     }
-    if (cluster > 1) {  // every CTA of the cluster has started before its shared memory is written from outside
-        ptx::cluster_arrive();
-        ptx::cluster_wait();
-    }
+    if (cluster > 1) ptx::cluster_wait();
+    const bool normed = p.tokens.norm_weight != nullptr;
 
     TokenColumns<kBlocks> columns;
+    columns.opaque_sixteen = p.sixteen;
 #pragma unroll
     for (int block = 0; block < kBlocks; ++block) {
         const int column = block * 8 + (lane >> 2);
@@ -97,6 +117,10 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
             // The ring's depth beyond these rows and no more: those stages are empty once these rows are done, so the
             // barrier below is always reached.
             may_fill += rows_now * stages_a_row;
+            if (kStored == 1 && normed && round == 0) {
+                const float factor = inverse_rms(p.tokens, squares, lane);
+                if (lane == 0) factor_shared = factor;
+            }
             if (lane == 0)
                 for (; fill_row < row_end && filled < may_fill; ++filled) fill();
             __syncwarp();
@@ -138,6 +162,7 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
                 for (int w = 0; w < warps; ++w) sum += at[w * 16 * kStored];
                 for (int r = 1; r < cluster; ++r) sum += remote_now[(r - 1) * plan.sum_rows * 16 * kStored + i];
                 sum *= p.scale * Tile::kUnscale;
+                if (normed) sum *= kStored == 1 ? factor_shared : __ldcg(p.factors + token);
                 if (p.row_scale) sum *= p.row_scale[n];
                 if (p.bias) sum += p.bias[n];
                 if (p.y_is_float) {
@@ -146,9 +171,11 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
                 }
                 __nv_bfloat16 rounded = __float2bfloat16_rn(sum);
                 if (p.residual) {
-                    const unsigned short bits =
-                        __ldcg(reinterpret_cast<const unsigned short*>(p.residual + token * p.residual_stride + n));
-                    rounded = __float2bfloat16_rn(__bfloat162float(rounded) + __uint_as_float(uint32_t{bits} << 16));
+                    if (kStored != 1 || round > 0 || i != threadIdx.x)
+                        residual_bits =
+                            __ldcg(reinterpret_cast<const unsigned short*>(p.residual + token * p.residual_stride + n));
+                    rounded =
+                        __float2bfloat16_rn(__bfloat162float(rounded) + __uint_as_float(uint32_t{residual_bits} << 16));
                 }
                 static_cast<__nv_bfloat16*>(p.y)[token * p.y_stride + n] = rounded;
             }
@@ -161,10 +188,11 @@ template <class Tile, int kBlocks, int kStored>
 void launch_blocks(OpContext& context, const StreamLinearParams& p) {
     const StreamPlan& plan = p.plan;
     const int tokens = p.tokens.tokens;
-    const int scratch = kStored == 1 ? token_scratch_floats(p.k, p.tokens.norm_weight != nullptr) : 0;
-    const size_t shared_bytes = static_cast<size_t>(plan.ring_bytes(Tile::kBytes)) + kTokenTileBytes +
-                                static_cast<size_t>(plan.max_k_tiles()) * tokens * kTokenTileBytes +
-                                sizeof(float) * (plan.sum_rows * 16 * kStored * (plan.warps + 2 * (plan.cluster - 1)) + scratch);
+    const int squares = kStored == 1 && p.tokens.norm_weight != nullptr ? p.k / 8 : 0;
+    const size_t shared_bytes =
+        static_cast<size_t>(plan.ring_bytes(Tile::kBytes)) + kTokenTileBytes +
+        static_cast<size_t>(plan.max_k_tiles()) * tokens * kTokenTileBytes +
+        sizeof(float) * (plan.sum_rows * 16 * kStored * (plan.warps + 2 * (plan.cluster - 1)) + squares);
     static const bool allowed = (cuda::allow_shared(stream_linear_kernel<Tile, kBlocks, kStored>, 226 * 1024), true);
     (void)allowed;
     cuda::launch(stream_linear_kernel<Tile, kBlocks, kStored>, "stream_linear", context.stream,
@@ -175,6 +203,7 @@ template <class Tile>
 void launch_format(OpContext& context, const LinearArgs& args) {
     StreamLinearParams p{};
     p.weights = args.weight.data;
+    p.sixteen = 16;
     p.row_scale = args.weight.row_scale.as<float>();
     p.bias = args.bias.as<float>();
     p.y_is_float = args.y.dtype() == DType::f32;
@@ -188,8 +217,12 @@ void launch_format(OpContext& context, const LinearArgs& args) {
     const int64_t pass = std::clamp<int64_t>(kStreamTokenBytes / token_bytes, 1, kStreamMaxTokens);
     for (int64_t first = 0; first < args.x.dim(0); first += pass) {
         const int tokens = static_cast<int>(std::min(pass, args.x.dim(0) - first));
-        p.tokens = {.x = args.x.row_as<__nv_bfloat16>(first), .stride = args.x.row_stride(),
-                    .norm_weight = args.norm_weight.as<__nv_bfloat16>(), .norm_eps = args.norm_eps, .tokens = tokens, .k = p.k};
+        p.tokens = {.x = args.x.row_as<__nv_bfloat16>(first),
+                    .stride = args.x.row_stride(),
+                    .norm_weight = args.norm_weight.as<__nv_bfloat16>(),
+                    .norm_eps = args.norm_eps,
+                    .tokens = tokens,
+                    .k = p.k};
         p.residual = args.residual.empty() ? nullptr : args.residual.row_as<__nv_bfloat16>(first);
         p.y = args.y.row(first);
         // Two such kernels share a multiprocessor, so that the next one's weights arrive while this one computes.
@@ -202,11 +235,15 @@ void launch_format(OpContext& context, const LinearArgs& args) {
         }
         device::ArenaScope scope(*context.arena);
         std::byte* fragments = context.arena->allocate_bytes(int64_t{1} * p.plan.k_tiles * tokens * kTokenTileBytes);
+        float* factors = reinterpret_cast<float*>(context.arena->allocate_bytes(int64_t{1} * tokens * sizeof(float)));
         cuda::launch(token_fragments_kernel, "token_fragments", context.stream, dim3(tokens), 512,
-                     sizeof(float) * token_scratch_floats(p.k, true), 1, p.tokens, fragments);
+                     sizeof(float) * (p.k / 8), 1, p.tokens, fragments, factors);
         p.fragments = fragments;
-        if (tokens <= 8) launch_blocks<Tile, 1, 8>(context, p);
-        else launch_blocks<Tile, 2, 16>(context, p);
+        p.factors = factors;
+        if (tokens <= 8)
+            launch_blocks<Tile, 1, 8>(context, p);
+        else
+            launch_blocks<Tile, 2, 16>(context, p);
     }
 }
 
@@ -214,10 +251,14 @@ void launch_format(OpContext& context, const LinearArgs& args) {
 
 void run_stream_linear(OpContext& context, const LinearArgs& args) {
     switch (args.weight.format) {
-        case WeightFormat::nvfp4: return launch_format<Nvfp4Tile>(context, args);
-        case WeightFormat::fp8: return launch_format<Fp8Tile>(context, args);
-        case WeightFormat::bf16: return launch_format<Bf16Tile>(context, args);
-        case WeightFormat::f32: break;
+        case WeightFormat::nvfp4:
+            return launch_format<Nvfp4Tile>(context, args);
+        case WeightFormat::fp8:
+            return launch_format<Fp8Tile>(context, args);
+        case WeightFormat::bf16:
+            return launch_format<Bf16Tile>(context, args);
+        case WeightFormat::f32:
+            break;
     }
     CHECK(false, "stream_linear: {}", name(args.weight.format));
 }

@@ -21,7 +21,8 @@ struct StreamLinearParams {
     const float* row_scale;    // [N] or null
     const float* bias;         // [N] or null
     tiles::TokenSource tokens;
-    const std::byte* fragments;  // more than one token: token_fragments' output
+    const std::byte* fragments;     // more than one token: token_fragments' output
+    const float* factors;           // and each token's 1 / rms
     const __nv_bfloat16* residual;  // [T, N] or null
     int64_t residual_stride;
     void* y;  // [T, N] bf16, or f32
@@ -29,6 +30,7 @@ struct StreamLinearParams {
     bool y_is_float;
     float scale;
     int n, k;
+    uint32_t sixteen;  // 16 (tile_stream.cuh)
     StreamPlan plan;
 };
 

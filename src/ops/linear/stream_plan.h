@@ -24,18 +24,20 @@ struct StreamPlan {
 };
 
 inline constexpr int kStreamMaxDepth = 8;
+inline constexpr int kStreamStageBytes = 28 * 1024;
 // With the filling warp 768 threads of 40 registers: two such CTAs share a multiprocessor, so that the next kernel's
 // weights arrive while this one computes, and six warps a scheduler hide the conversion's latencies.
 inline constexpr int kStreamMaxWarps = 23;
 
 // ring_budget_bytes: shared memory for the ring (at least two stages are taken).
-constexpr StreamPlan plan_stream(int64_t n, int64_t k, int tile_bytes, int multiprocessors, int64_t ring_budget_bytes) {
+constexpr StreamPlan plan_stream(int64_t n, int64_t k, int tile_bytes, int multiprocessors, int64_t ring_budget_bytes,
+                                 int max_cluster = 4) {
     StreamPlan plan;
     plan.row_tiles = static_cast<int>((n + cuda_layout::kTileRows - 1) / cuda_layout::kTileRows);
     plan.k_tiles = static_cast<int>((k + cuda_layout::kTileInputs - 1) / cuda_layout::kTileInputs);
     // Fewest tiles on the busiest CTA; the exchange of a cluster counts as eight tiles.
     int64_t best = -1;
-    for (int cluster = 1; cluster <= 4; cluster *= 2) {
+    for (int cluster = 1; cluster <= max_cluster; cluster *= 2) {
         if (cluster > 1 && plan.k_tiles < 8 * cluster) break;
         const int groups = std::min(multiprocessors / cluster, plan.row_tiles);
         if (groups == 0) break;
@@ -50,15 +52,15 @@ constexpr StreamPlan plan_stream(int64_t n, int64_t k, int tile_bytes, int multi
     const int k_tiles = plan.max_k_tiles();
     int64_t waste = -1;
     for (int warps = kStreamMaxWarps; warps >= 12; --warps) {
-        const int64_t here = int64_t{1} * ((k_tiles + warps - 1) / warps) * warps * 16 / k_tiles;
+        const int64_t here = int64_t{1} * ((k_tiles + warps - 1) / warps) * warps;
         if (waste < 0 || here < waste) {
             waste = here;
             plan.warps = warps;
         }
     }
-    // Stages of about 24 KiB: large enough for the copy engine, small enough for a few of them.
+    // Large stages: large enough for the copy engine, small enough for a few of them.
     const int turns = (k_tiles + plan.warps - 1) / plan.warps;
-    const int stage_turns = std::clamp(24 * 1024 / (plan.warps * tile_bytes), 1, turns);
+    const int stage_turns = std::clamp(kStreamStageBytes / (plan.warps * tile_bytes), 1, turns);
     plan.stage_tiles = std::min(k_tiles, stage_turns * plan.warps);
     const int64_t stage_bytes = int64_t{1} * plan.stage_tiles * tile_bytes;
     plan.depth = static_cast<int>(std::clamp<int64_t>(ring_budget_bytes / stage_bytes, 2, kStreamMaxDepth));

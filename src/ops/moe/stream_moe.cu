@@ -1,8 +1,10 @@
 // The routed MoE for few tokens on a GPU, in three kernels a token does not share with others:
 //   router   one CTA an expert: normed input, float32 logit; the last to arrive chooses the top k
-//   up       row tiles of the shared expert (requested before the dependency wait) and of the chosen experts dealt to the
+//   up       row tiles of the shared expert (requested before the dependency wait) and of the chosen experts dealt to
+//   the
 //            CTAs in turn; relu², rounded, stored as B fragments of the next product
-//   down     a cluster of two per group of row tiles; each CTA's segments (an expert, or an expert's worth of the shared
+//   down     a cluster of two per group of row tiles; each CTA's segments (an expert, or an expert's worth of the
+//   shared
 //            one) have their own warps; sums: warps of a segment in order, experts in ascending index, the shared last
 // The grid's second dimension is the token. Weights are read once a token; the L2 cache serves what tokens share.
 #include "ops/cuda/launch.h"
@@ -33,7 +35,6 @@ struct RouterParams {
     bool softmax, normalize;
     float routed_scale;
     float* logits;          // [T, E]
-    unsigned* arrivals;     // [T], zero before and after
     std::byte* fragments;   // [T][H / 64][128]
     float* factors;         // [T]
     int* chosen;            // [T, top_k] ascending
@@ -41,13 +42,17 @@ struct RouterParams {
     int* expert_tokens;     // [E] or null
 };
 
+// CTAs of a token's router that have written their logit: zero before and after a launch. One stream at a time.
+__device__ unsigned router_arrivals[kStreamMoeMaxTokens];
+
 __device__ __forceinline__ float4 unpack_bf16(uint2 four) {
-    return make_float4(__uint_as_float(four.x << 16), __uint_as_float(four.x & 0xFFFF0000u), __uint_as_float(four.y << 16),
-                       __uint_as_float(four.y & 0xFFFF0000u));
+    return make_float4(__uint_as_float(four.x << 16), __uint_as_float(four.x & 0xFFFF0000u),
+                       __uint_as_float(four.y << 16), __uint_as_float(four.y & 0xFFFF0000u));
 }
 
 // One warp: the contract's choice from the logits in shared memory. score[] and choice[] are scratch of E floats each.
-__device__ void choose_experts(const RouterParams& p, int t, const float* logits, float* score, float* choice, int lane) {
+__device__ void choose_experts(const RouterParams& p, int t, const float* logits, float* score, float* choice,
+                               int lane) {
     float largest = -INFINITY;
     if (p.softmax) {
         for (int e = lane; e < p.experts; e += 32) largest = fmaxf(largest, logits[e]);
@@ -70,8 +75,10 @@ __device__ void choose_experts(const RouterParams& p, int t, const float* logits
         if (lane < p.groups) {
             float first = -INFINITY, second = -INFINITY;
             for (int e = lane * size; e < (lane + 1) * size; ++e) {
-                if (choice[e] > first) second = first, first = choice[e];
-                else if (choice[e] > second) second = choice[e];
+                if (choice[e] > first)
+                    second = first, first = choice[e];
+                else if (choice[e] > second)
+                    second = choice[e];
             }
             group_score = size > 1 ? first + second : first;
         }
@@ -102,7 +109,8 @@ __device__ void choose_experts(const RouterParams& p, int t, const float* logits
             const int other_at = __shfl_xor_sync(~0u, at, offset);
             if (other > best || (other == best && other_at < at)) best = other, at = other_at;
         }
-        if (at >= p.experts) at = i;  // logits that are not numbers: any expert, the token's output is not a number anyway
+        if (at >= p.experts)
+            at = i;  // logits that are not numbers: any expert, the token's output is not a number anyway
         if (lane == 0) choice[at] = -INFINITY;
         if (lane == i) mine = at, mine_score = score[at];
         __syncwarp();
@@ -134,8 +142,10 @@ __global__ void __launch_bounds__(kRouterThreads) router_kernel(const __grid_con
         norm[i] = make_uint2(0x3F803F80u, 0x3F803F80u);
         if (k >= p.h) continue;
         const int64_t at = int64_t{1} * expert * p.h + k;
-        router[i] = p.router_is_float ? *reinterpret_cast<const float4*>(static_cast<const float*>(p.router) + at)
-                                      : unpack_bf16(*reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(p.router) + at));
+        router[i] =
+            p.router_is_float
+                ? *reinterpret_cast<const float4*>(static_cast<const float*>(p.router) + at)
+                : unpack_bf16(*reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(p.router) + at));
         if (p.norm_weight) norm[i] = *reinterpret_cast<const uint2*>(p.norm_weight + k);
     }
     ptx::grid_dependency_wait();
@@ -154,7 +164,8 @@ __global__ void __launch_bounds__(kRouterThreads) router_kernel(const __grid_con
         dot += v.x * router[i].x + v.y * router[i].y + v.z * router[i].z + v.w * router[i].w;
         if (expert == 0) {
             const int s = (k % 64) / 16, r = (k % 16) / 8, q = (k % 8) / 2;
-            std::byte* base = p.fragments + (int64_t{1} * t * (p.h / 64) + k / 64) * kTokenTileBytes + (s * 4 + r * 2) * 2;
+            std::byte* base =
+                p.fragments + (int64_t{1} * t * (p.h / 64) + k / 64) * kTokenTileBytes + (s * 4 + r * 2) * 2;
             *reinterpret_cast<uint32_t*>(base + q * 32) = four.x;
             *reinterpret_cast<uint32_t*>(base + (q + 1) * 32) = four.y;
         }
@@ -175,7 +186,7 @@ __global__ void __launch_bounds__(kRouterThreads) router_kernel(const __grid_con
         p.logits[t * p.experts + expert] = sum * factor;
         if (expert == 0) p.factors[t] = factor;
         __threadfence();
-        last = atomicAdd(&p.arrivals[t], 1u) == static_cast<unsigned>(p.experts - 1);
+        last = atomicAdd(&router_arrivals[t], 1u) == static_cast<unsigned>(p.experts - 1);
     }
     __syncthreads();
     if (!last) return;
@@ -184,7 +195,7 @@ __global__ void __launch_bounds__(kRouterThreads) router_kernel(const __grid_con
     for (int e = tid; e < p.experts; e += kRouterThreads) logits[e] = __ldcg(&p.logits[t * p.experts + e]);
     __syncthreads();
     if (warp == 0) choose_experts(p, t, logits, scratch + p.experts, scratch + 2 * p.experts, lane);
-    if (tid == 0) p.arrivals[t] = 0;
+    if (tid == 0) router_arrivals[t] = 0;
 }
 
 struct UpParams {
@@ -196,7 +207,7 @@ struct UpParams {
     const std::byte* fragments;  // [T][k tiles][128]
     const float* factors;
     const int* chosen;
-    std::byte* hidden;  // [T][top_k * expert tiles + shared tiles][128]
+    std::byte* hidden;             // [T][top_k * expert tiles + shared tiles][128]
     int expert_rows, shared_rows;  // row tiles
     int top_k;
     bool normed;
@@ -231,7 +242,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_up_kernel(c
         if (fill_row < p.shared_rows) {
             source = p.shared + fill_row * row_bytes;
         } else {
-            const int slot = (fill_row - p.shared_rows) / p.expert_rows, row = (fill_row - p.shared_rows) % p.expert_rows;
+            const int slot = (fill_row - p.shared_rows) / p.expert_rows,
+                      row = (fill_row - p.shared_rows) % p.expert_rows;
             source = p.experts + chosen[slot] * p.expert_stride + row * row_bytes;
         }
         const int count = min(plan.stage_tiles, plan.k_tiles - fill_tile);
@@ -256,7 +268,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_up_kernel(c
             const uint32_t bytes = static_cast<uint32_t>(plan.k_tiles * kTokenTileBytes);
             ptx::fence_proxy_async();
             ptx::mbarrier_arrive_expect(tokens_full, bytes);
-            ptx::bulk_load(tokens_shared, p.fragments + int64_t{1} * t * bytes, bytes, tokens_full, ptx::evict_last_policy());
+            ptx::bulk_load(tokens_shared, p.fragments + int64_t{1} * t * bytes, bytes, tokens_full,
+                           ptx::evict_last_policy());
             while (filled < plan.depth && fill_row < plan.row_tiles) fill();
         }
         __syncwarp();
@@ -360,8 +373,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
     const int stage_bytes = plan.stage_tiles * Tile::kBytes;
     std::byte* tokens_shared = shared + plan.depth * stage_bytes;
     std::byte* zeros = tokens_shared + plan.lanes * plan.expert_tiles * kTokenTileBytes;
-    float* sums = reinterpret_cast<float*>(zeros + kTokenTileBytes);               // [row][warp][16]
-    float* remote = sums + plan.max_rows() * warps * 16;                           // rank 0: [other segment][row][16]
+    float* sums = reinterpret_cast<float*>(zeros + kTokenTileBytes);  // [row][warp][16]
+    float* remote = sums + plan.max_rows() * warps * 16;              // rank 0: [other segment][row][16]
     __shared__ uint64_t barriers[2 * kStreamMaxDepth + 1];
     uint64_t* tokens_full = barriers + 2 * kStreamMaxDepth;
     uint64_t *full = barriers, *empty = barriers + kStreamMaxDepth;
@@ -370,14 +383,16 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
     const int stages = rows * my_segments * plan.chunks;
     const uint64_t policy = ptx::evict_first_policy();
     const auto fill = [&](int number) {
-        const int chunk = number % plan.chunks, at = number / plan.chunks % my_segments, row = number / plan.chunks / my_segments;
+        const int chunk = number % plan.chunks, at = number / plan.chunks % my_segments,
+                  row = number / plan.chunks / my_segments;
         const int segment = seg_begin + at;
         const int first = chunk * plan.stage_tiles, count = min(plan.stage_tiles, segment_tiles(segment) - first);
-        const std::byte* source =
-            segment < p.top_k
-                ? p.experts + __ldcg(p.chosen + t * p.top_k + segment) * p.expert_stride +
-                      int64_t{1} * (row_begin + row) * plan.expert_tiles * Tile::kBytes
-                : p.shared + (int64_t{1} * (row_begin + row) * plan.shared_tiles + (segment - p.top_k) * plan.expert_tiles) * Tile::kBytes;
+        const std::byte* source = segment < p.top_k
+                                      ? p.experts + __ldcg(p.chosen + t * p.top_k + segment) * p.expert_stride +
+                                            int64_t{1} * (row_begin + row) * plan.expert_tiles * Tile::kBytes
+                                      : p.shared + (int64_t{1} * (row_begin + row) * plan.shared_tiles +
+                                                    (segment - p.top_k) * plan.expert_tiles) *
+                                                       Tile::kBytes;
         const int slot = number % plan.depth;
         ptx::mbarrier_wait(&empty[slot], (static_cast<uint32_t>(number / plan.depth) & 1u) ^ 1u);
         ptx::mbarrier_arrive_expect(&full[slot], static_cast<uint32_t>(max(count, 0) * Tile::kBytes));
@@ -405,8 +420,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
         const uint32_t bytes = static_cast<uint32_t>(count * kTokenTileBytes);
         ptx::fence_proxy_async();
         ptx::mbarrier_arrive_expect(tokens_full, bytes);
-        ptx::bulk_load(tokens_shared, p.hidden + (int64_t{1} * t * hidden_tiles + first) * kTokenTileBytes, bytes, tokens_full,
-                       ptx::evict_last_policy());
+        ptx::bulk_load(tokens_shared, p.hidden + (int64_t{1} * t * hidden_tiles + first) * kTokenTileBytes, bytes,
+                       tokens_full, ptx::evict_last_policy());
     }
     unsigned short residual_bits = 0;
     const int my_n = row_begin * 16 + threadIdx.x;
@@ -425,7 +440,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
         if (at < my_segments) {
             TokenColumns<1> columns;
             columns.opaque_sixteen = p.sixteen;
-            columns.point(0, tokens_shared + at * plan.expert_tiles * kTokenTileBytes, zeros, (lane >> 2) == 0 ? 0 : -1, 1, lane);
+            columns.point(0, tokens_shared + at * plan.expert_tiles * kTokenTileBytes, zeros, (lane >> 2) == 0 ? 0 : -1,
+                          1, lane);
             const int tiles_here = segment_tiles(seg_begin + at);
             for (int row = 0; row < rows; ++row) {
                 float acc[1][4] = {};
@@ -434,7 +450,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
                     const int first = chunk * plan.stage_tiles, count = min(plan.stage_tiles, tiles_here - first);
                     ptx::mbarrier_wait(&full[slot], static_cast<uint32_t>(number / plan.depth) & 1u);
                     for (int i = part; i < count; i += plan.lane_warps)
-                        multiply_tile<Tile, 1>(shared + slot * stage_bytes + i * Tile::kBytes, first + i, columns, lane, acc);
+                        multiply_tile<Tile, 1>(shared + slot * stage_bytes + i * Tile::kBytes, first + i, columns, lane,
+                                               acc);
                     __syncwarp();
                     if (lane == 0) ptx::mbarrier_arrive(&empty[slot]);
                 }
@@ -446,7 +463,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
     // A segment's warps in order, weighted; then segments in order.
     const auto segment_value = [&](int at, int row, int r) {
         float sum = 0;
-        for (int part = 0; part < plan.lane_warps; ++part) sum += sums[(row * warps + at * plan.lane_warps + part) * 16 + r];
+        for (int part = 0; part < plan.lane_warps; ++part)
+            sum += sums[(row * warps + at * plan.lane_warps + part) * 16 + r];
         const int segment = seg_begin + at;
         if (segment >= p.top_k) return sum * (p.shared_scale * Tile::kUnscale);
         const int expert = __ldcg(p.chosen + t * p.top_k + segment);
@@ -484,9 +502,12 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
 
 int tile_bytes(WeightFormat format) {
     switch (format) {
-        case WeightFormat::nvfp4: return layout::kNvfp4TileBytes;
-        case WeightFormat::fp8: return layout::kFp8TileBytes;
-        default: return layout::kBf16TileBytes;
+        case WeightFormat::nvfp4:
+            return layout::kNvfp4TileBytes;
+        case WeightFormat::fp8:
+            return layout::kFp8TileBytes;
+        default:
+            return layout::kBf16TileBytes;
     }
 }
 
@@ -529,12 +550,11 @@ void run_format(OpContext& context, const MoeArgs& a, const UpParams& up, const 
 }
 
 struct Scratch {
-    int64_t logits, arrivals, fragments, factors, chosen, chosen_weights, hidden, total;
+    int64_t logits, fragments, factors, chosen, chosen_weights, hidden, total;
     Scratch(const MoeArgs& a) {
         const int64_t t = a.x.dim(0), h = a.x.dim(1);
         const auto take = [this](int64_t bytes) { return std::exchange(total, total + (bytes + 255) / 256 * 256); };
         total = 0;
-        arrivals = take(t * 4);
         logits = take(t * a.up.count * 4);
         fragments = take(t * (h / 64) * kTokenTileBytes);
         factors = take(t * 4);
@@ -548,10 +568,11 @@ struct Scratch {
 
 bool stream_moe_accepts(const MoeArgs& a, const device::Device&) {
     const auto tiled = [&](const Weight& w) {
-        return w.format == a.up.first.format && w.layout == WeightLayout::cuda_tiles && w.row_scale.empty() && w.n % 64 == 0 &&
-               w.k % 64 == 0;
+        return w.format == a.up.first.format && w.layout == WeightLayout::cuda_tiles && w.row_scale.empty() &&
+               w.n % 64 == 0 && w.k % 64 == 0;
     };
-    return a.activation == Activation::relu2 && a.x.dtype() == DType::bf16 && tiled(a.up.first) && tiled(a.down.first) &&
+    return a.x.dim(0) <= kStreamMoeMaxTokens && a.activation == Activation::relu2 && a.x.dtype() == DType::bf16 &&
+           tiled(a.up.first) && tiled(a.down.first) &&
            (a.shared_up.empty() || (tiled(a.shared_up) && tiled(a.shared_down))) && a.shared_gate.empty() &&
            a.top_k <= kMaxTopK && a.expert_groups <= 32 && a.up.count <= 4096 &&
            a.x.dim(1) <= 4 * kRouterThreads * kRouterVectors &&
@@ -559,50 +580,82 @@ bool stream_moe_accepts(const MoeArgs& a, const device::Device&) {
            a.router.layout == WeightLayout::row_major && a.router.scale == 1.0f;
 }
 
-int64_t stream_moe_scratch_bytes(const MoeArgs& a, const device::Device&) { return Scratch(a).total; }
+int64_t stream_moe_scratch_bytes(const MoeArgs& a, const device::Device&) {
+    return Scratch(a).total;
+}
 
 void run_stream_moe(OpContext& context, const MoeArgs& a) {
     const Scratch at(a);
     std::byte* scratch = context.arena->allocate_bytes(at.total);
     const int tokens = static_cast<int>(a.x.dim(0)), h = static_cast<int>(a.x.dim(1));
-    cuda::check_cuda(cudaMemsetAsync(scratch + at.arrivals, 0, static_cast<size_t>(tokens) * 4,
-                                     static_cast<cudaStream_t>(context.stream.handle)),
-                     "cudaMemsetAsync");
-    RouterParams router{.x = a.x.as<__nv_bfloat16>(), .x_stride = a.x.row_stride(),
-                        .norm_weight = a.norm_weight.as<__nv_bfloat16>(), .norm_eps = a.norm_eps, .router = a.router.data,
-                        .router_is_float = a.router.format == WeightFormat::f32, .bias = a.correction_bias.as<float>(), .h = h,
-                        .experts = static_cast<int>(a.up.count), .top_k = static_cast<int>(a.top_k),
-                        .groups = static_cast<int>(a.expert_groups), .top_groups = static_cast<int>(a.top_groups),
-                        .softmax = a.score == RouterScore::softmax, .normalize = a.normalize, .routed_scale = a.routed_scale,
+    RouterParams router{.x = a.x.as<__nv_bfloat16>(),
+                        .x_stride = a.x.row_stride(),
+                        .norm_weight = a.norm_weight.as<__nv_bfloat16>(),
+                        .norm_eps = a.norm_eps,
+                        .router = a.router.data,
+                        .router_is_float = a.router.format == WeightFormat::f32,
+                        .bias = a.correction_bias.as<float>(),
+                        .h = h,
+                        .experts = static_cast<int>(a.up.count),
+                        .top_k = static_cast<int>(a.top_k),
+                        .groups = static_cast<int>(a.expert_groups),
+                        .top_groups = static_cast<int>(a.top_groups),
+                        .softmax = a.score == RouterScore::softmax,
+                        .normalize = a.normalize,
+                        .routed_scale = a.routed_scale,
                         .logits = reinterpret_cast<float*>(scratch + at.logits),
-                        .arrivals = reinterpret_cast<unsigned*>(scratch + at.arrivals), .fragments = scratch + at.fragments,
+                        .fragments = scratch + at.fragments,
                         .factors = reinterpret_cast<float*>(scratch + at.factors),
                         .chosen = reinterpret_cast<int*>(scratch + at.chosen),
                         .chosen_weights = reinterpret_cast<float*>(scratch + at.chosen_weights),
                         .expert_tokens = a.expert_tokens.as<int>()};
-    cuda::launch(router_kernel, "moe_router", context.stream, dim3(static_cast<unsigned>(router.experts), static_cast<unsigned>(tokens)),
-                 kRouterThreads, sizeof(float) * 3 * router.experts, 1, router);
+    cuda::launch(router_kernel, "moe_router", context.stream,
+                 dim3(static_cast<unsigned>(router.experts), static_cast<unsigned>(tokens)), kRouterThreads,
+                 sizeof(float) * 3 * router.experts, 1, router);
 
     const int shared_n = static_cast<int>(a.shared_up.n), expert_n = static_cast<int>(a.up.first.n);
-    UpParams up{.experts = a.up.first.data, .expert_stride = a.up.stride_bytes, .expert_scales = a.up.scales.as<float>(),
-                .shared = a.shared_up.data, .shared_scale = a.shared_up.scale, .fragments = router.fragments,
-                .factors = router.factors, .chosen = router.chosen, .hidden = scratch + at.hidden,
-                .expert_rows = expert_n / 16, .shared_rows = shared_n / 16, .top_k = router.top_k,
-                .normed = !a.norm_weight.empty(), .sixteen = 16, .plan = {}};
+    UpParams up{.experts = a.up.first.data,
+                .expert_stride = a.up.stride_bytes,
+                .expert_scales = a.up.scales.as<float>(),
+                .shared = a.shared_up.data,
+                .shared_scale = a.shared_up.scale,
+                .fragments = router.fragments,
+                .factors = router.factors,
+                .chosen = router.chosen,
+                .hidden = scratch + at.hidden,
+                .expert_rows = expert_n / 16,
+                .shared_rows = shared_n / 16,
+                .top_k = router.top_k,
+                .normed = !a.norm_weight.empty(),
+                .sixteen = 16,
+                .plan = {}};
     up.plan = plan_stream(int64_t{1} * router.top_k * expert_n + shared_n, h, tile_bytes(a.up.first.format),
                           context.device->multiprocessors, 92 * 1024, 1);
-    DownParams down{.experts = a.down.first.data, .expert_stride = a.down.stride_bytes, .expert_scales = a.down.scales.as<float>(),
-                    .shared = a.shared_down.data, .shared_scale = a.shared_down.scale, .hidden = up.hidden,
-                    .chosen = router.chosen, .chosen_weights = router.chosen_weights,
+    DownParams down{.experts = a.down.first.data,
+                    .expert_stride = a.down.stride_bytes,
+                    .expert_scales = a.down.scales.as<float>(),
+                    .shared = a.shared_down.data,
+                    .shared_scale = a.shared_down.scale,
+                    .hidden = up.hidden,
+                    .chosen = router.chosen,
+                    .chosen_weights = router.chosen_weights,
                     .residual = a.residual.as<__nv_bfloat16>(),
-                    .residual_stride = a.residual.empty() ? 0 : a.residual.row_stride(), .y = a.y.as<__nv_bfloat16>(),
-                    .y_stride = a.y.row_stride(), .top_k = router.top_k, .n = h, .sixteen = 16,
+                    .residual_stride = a.residual.empty() ? 0 : a.residual.row_stride(),
+                    .y = a.y.as<__nv_bfloat16>(),
+                    .y_stride = a.y.row_stride(),
+                    .top_k = router.top_k,
+                    .n = h,
+                    .sixteen = 16,
                     .plan = plan_down(a, context.device->multiprocessors)};
     switch (a.up.first.format) {
-        case WeightFormat::nvfp4: return run_format<Nvfp4Tile>(context, a, up, down, tokens);
-        case WeightFormat::fp8: return run_format<Fp8Tile>(context, a, up, down, tokens);
-        case WeightFormat::bf16: return run_format<Bf16Tile>(context, a, up, down, tokens);
-        case WeightFormat::f32: break;
+        case WeightFormat::nvfp4:
+            return run_format<Nvfp4Tile>(context, a, up, down, tokens);
+        case WeightFormat::fp8:
+            return run_format<Fp8Tile>(context, a, up, down, tokens);
+        case WeightFormat::bf16:
+            return run_format<Bf16Tile>(context, a, up, down, tokens);
+        case WeightFormat::f32:
+            break;
     }
     CHECK(false, "stream_moe: {}", name(a.up.first.format));
 }
