@@ -1,0 +1,103 @@
+// ModelExecutor: the executor of a real model. Builds a model::Batch from a step plan (page numbers end here), runs
+// forward, and samples.
+//
+// Everything that a step needs is allocated at construction, sized by recording the largest steps; a step allocates no
+// device memory. Called from the engine thread only, which is also the one that runs the thread pool.
+#pragma once
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "engine/executor.h"
+#include "engine/staging.h"
+#include "engine/token_counts.h"
+#include "model/model.h"
+#include "ops/sample/sample.h"
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace nibble::engine {
+
+// From the caller's memory plan.
+struct StepOptions {
+    int64_t pages = 0;           // of keys and values; 0 where the model keeps none
+    int64_t max_sequences = 64;  // running at once: rows of a step, and slots of recurrent state
+    int64_t max_step_tokens = 512;
+    int64_t max_logit_rows = 0;  // 0: max_sequences + 64; a prompt's log-probabilities come in chunks of what is left
+    int64_t max_context = 0;     // 0: the model's, or what the pages hold if that is less
+};
+
+// What the executor allocates beside the weights.
+struct StepMemory {
+    int64_t state_bytes = 0;       // pages and slots
+    int64_t activation_bytes = 0;  // of the largest step, with scratch
+    int64_t logit_bytes = 0;
+    int64_t staging_bytes = 0;  // what a step is given and gives back
+    int64_t total_bytes() const { return state_bytes + activation_bytes + logit_bytes + staging_bytes; }
+};
+
+class ModelExecutor final : public Executor {
+public:
+    // Touches no memory of the device; for the plan.
+    static StepMemory measure(const model::Model& model, const device::Device& device, const StepOptions& options);
+
+    // `threads` (null: one thread) must outlive the executor. Errors: does_not_fit.
+    static Result<std::unique_ptr<ModelExecutor>> create(std::unique_ptr<const model::Model> model,
+                                                         const device::Device& device, ThreadPool* threads,
+                                                         const StepOptions& options);
+
+    const ExecutorLimits& limits() const override { return limits_; }
+    void run(const StepPlan& plan, std::span<RowResult> results) override;
+    // The same step, each operation timed: what ran, in order.
+    ops::Program profile(const StepPlan& plan, std::span<RowResult> results);
+
+    const model::Model& model() const { return *model_; }
+    const device::Device& device() const { return device_; }
+    void force_rows(ops::ForcedRows rows) { forced_ = std::move(rows); }  // bench and tests
+
+private:
+    // A row of logits: what it belongs to, and what is wanted of it.
+    struct LogitRow {
+        size_t plan_row = 0;
+        TokenId given = -1;  // -1: a token is drawn
+    };
+    ModelExecutor(std::unique_ptr<const model::Model> model, const device::Device& device, ThreadPool* threads,
+                  const ExecutorLimits& limits, model::State state, device::Buffer arena, device::Buffer logits,
+                  Staging staging);
+
+    void execute(ops::OpContext& context, const StepPlan& plan, std::span<RowResult> results);
+    model::Batch stage(const StepPlan& plan);
+    void stage_pages(int64_t b, const StepRow& row);
+    void sample(ops::OpContext& context, const StepPlan& plan);
+    int64_t stage_sample_row(const StepPlan& plan, int64_t r, int64_t entries);
+    void hand_out(std::span<RowResult> results);
+    ops::OpContext context(ops::Mode mode, ops::Program* program);
+
+    const std::unique_ptr<const model::Model> model_;
+    const device::Device device_;
+    ThreadPool* const threads_;
+    const ExecutorLimits limits_;
+    const model::State state_;
+    device::Arena arena_;
+    const device::Buffer logits_;  // [max_logit_rows, V] f32
+    device::Stream stream_;
+    ops::ForcedRows forced_;
+
+    Staging staging_;
+    Staged<int32_t> tokens_, positions_;     // [max_step_tokens]
+    Staged<int32_t> row_start_;              // [max_step_rows + 1]
+    Staged<int32_t> context_length_, slot_;  // [max_step_rows]
+    Staged<int32_t> page_table_;             // [max_step_rows, pages_each_]
+    Staged<int32_t> logit_rows_;             // [max_logit_rows], as all that follow but the entries
+    Staged<ops::SampleRow> sample_rows_;
+    Staged<ops::SampleEntry> entries_;
+    Staged<int32_t> drawn_, rank_, top_token_;  // top: [max_logit_rows, kMaxTop]
+    Staged<float> logprob_, top_logprob_;
+    int64_t pages_each_ = 0;
+
+    std::vector<LogitRow> wanted_;     // of this step
+    std::vector<TokenCounts> counts_;  // by slot
+};
+
+}  // namespace nibble::engine
