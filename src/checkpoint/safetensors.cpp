@@ -8,9 +8,9 @@
 #include <simdjson.h>
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace nibble::checkpoint {
@@ -24,13 +24,13 @@ constexpr size_t kMostDepth = 16;  // the format needs three
 constexpr std::string_view kMetadata = "__metadata__";
 constexpr std::string_view kLfsPointer = "version https://git-lfs";
 
-uint64_t little_endian(const std::byte (&bytes)[kLengthBytes]) {
+uint64_t little_endian(std::span<const std::byte, kLengthBytes> bytes) {
     uint64_t value = 0;
     for (size_t i = 0; i < kLengthBytes; ++i) value |= std::to_integer<uint64_t>(bytes[i]) << (8 * i);
     return value;
 }
 
-// Says what the file is when its first bytes are no header length.
+// Says what the file is when its first bytes make no header length.
 std::optional<std::string> recognise(std::string_view head) {
     if (head.starts_with(kLfsPointer))
         return "a Git LFS pointer, not the file that it stands for; fetch the file itself (git lfs pull)";
@@ -140,6 +140,7 @@ private:
     }
 
     Result<void> check_metadata(dom::element value) const {
+        if (value.is_null()) return {};
         dom::object entries;
         if (value.get_object().get(entries)) return wrong(kMetadata, "", "an object of strings", "another value");
         for (const auto& [name, text] : entries)
@@ -192,15 +193,13 @@ Result<SafetensorsHeader> read_safetensors_header(const File& file, bool headers
     std::byte head[64] = {};
     const size_t head_bytes = std::min<uint64_t>(sizeof head, file.size());
     TRY_VOID(file.read(0, std::span(head, head_bytes)));
-    if (const auto other = recognise(std::string_view(reinterpret_cast<const char*>(head), head_bytes)))
-        return invalid("expected a safetensors file, found " + *other);
-
-    std::byte length_bytes[kLengthBytes];
-    std::memcpy(length_bytes, head, kLengthBytes);
-    const uint64_t length = little_endian(length_bytes);
+    const uint64_t length = little_endian(std::span<const std::byte, kLengthBytes>(head, kLengthBytes));
     if (length == 0) return invalid("the header length is 0: the file is empty or was never written");
-    if (length > kMostHeaderBytes)
+    if (length > kMostHeaderBytes) {
+        if (const auto other = recognise(std::string_view(reinterpret_cast<const char*>(head), head_bytes)))
+            return invalid("expected a safetensors file, found " + *other);
         return invalid(fmt::format("header length {}, expected at most {}", length, kMostHeaderBytes));
+    }
     if (length > file.size() - kLengthBytes)
         return invalid(
             fmt::format("truncated: header of {} bytes expected, the file has {} bytes in all", length, file.size()));
