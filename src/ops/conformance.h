@@ -139,6 +139,7 @@ struct Case {
     std::string name;
     numeric::Tolerance tolerance;
     DType activation = DType::bf16;
+    std::vector<int> threads = {2};
 };
 
 void expect_close(Copy& copy, const std::vector<std::vector<float>>& expected, const Case& c, const std::string& row);
@@ -175,7 +176,7 @@ std::vector<std::vector<float>> check_rows(const Op<Args>& op, const Memory& mem
                     use_targets(0);
                     expect_close(again, expected, c, name + fmt::format(" on SIMD targets {:#x}", targets));
                 }
-                for (const int threads : {2, 3}) {
+                for (const int threads : c.threads) {
                     Copy again(memory, device, packed);
                     run_row(op, row, again.move(args), device, &crew(threads), c.activation);
                     EXPECT_EQ(bytes, again.output_bytes()) << name << " " << c.name << " on " << threads << " threads";

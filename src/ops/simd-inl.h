@@ -58,6 +58,23 @@ HWY_INLINE F rounded_as(F value) {
     return hn::BitCast(Floats(), hn::And(rounded_bits(value), hn::Set(Words(), 0xFFFF0000u)));
 }
 
+// E4M3 codes, one in the low byte of each lane (the other bytes zero). No subnormal floats are made: they are slow.
+HWY_INLINE F e4m3_lanes(hn::Vec<Words> codes) {
+    const Words d;
+    const auto magnitude = hn::And(codes, hn::Set(d, 0x7Fu));
+    const auto sign = hn::ShiftLeft<24>(hn::And(codes, hn::Set(d, 0x80u)));
+    const F normal = hn::BitCast(Floats(), hn::Add(hn::ShiftLeft<20>(magnitude), hn::Set(d, 120u << 23)));
+    const F subnormal =
+        hn::Mul(hn::ConvertTo(Floats(), hn::BitCast(Integers(), magnitude)), hn::Set(Floats(), 0x1p-9f));
+    const F nan = hn::BitCast(Floats(), hn::Set(d, 0x7FC00000u));
+    F value = hn::IfThenElse(hn::RebindMask(Floats(), hn::Gt(hn::Set(d, 8u), magnitude)), subnormal, normal);
+    value = hn::IfThenElse(hn::RebindMask(Floats(), hn::Eq(magnitude, hn::Set(d, 0x7Fu))), nan, value);
+    return hn::BitCast(Floats(), hn::Or(hn::BitCast(d, value), sign));
+}
+HWY_INLINE F load(const uint8_t* from) {
+    return e4m3_lanes(hn::PromoteTo(Words(), hn::LoadU(hn::Rebind<uint8_t, Floats>(), from)));
+}
+
 // The same for the last, shorter, vector of a row: absent lanes are zero, and are not written.
 template <class T>
 HWY_INLINE F load(const T* from, int64_t count) {

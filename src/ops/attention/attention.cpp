@@ -1,17 +1,21 @@
 // The table of op attention, its cost, and its entry.
 #include "ops/attention/attention.h"
 
+#include "ops/attention/cpu_rows.h"
 #include "ops/element.h"
 
 #include <algorithm>
 
 namespace nibble::ops {
 
-void attention_ref(OpContext&, const AttentionArgs&);  // attention_ref.cpp
-
 namespace {
 
 constexpr Row<AttentionArgs> kRows[] = {
+    {.name = "simd",
+     .arch = Arch::cpu,
+     .accepts = accepts_attention_simd,
+     .scratch_bytes = scratch_attention_simd,
+     .run = attention_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = attention_ref},
 };
 

@@ -1,22 +1,12 @@
-// Packing activations with the whole crew, and sharing small loops only when that pays.
+// Packing activations with the whole crew.
 #pragma once
 
+#include "ops/crew.h"
 #include "ops/linear/rows16.h"
-#include "ops/op.h"
 
 #include <algorithm>
 
 namespace nibble::ops {
-
-// body(begin, end) over [0, count), on the crew when `work` (elements touched) is more than waking it costs.
-template <class Body>
-void share(OpContext& context, int64_t count, int64_t work, const Body& body) {
-    constexpr int64_t kWorthSharing = int64_t{1} << 15;
-    if (context.threads == nullptr || work < kWorthSharing)
-        body(int64_t{0}, count);
-    else
-        context.threads->parallel_for(count, 1, [&](int64_t begin, int64_t end, int) { body(begin, end); });
-}
 
 // All blocks of a panel, panel_bytes of memory, from the rows of x named by `rows` (or all when null).
 inline void pack_panel(OpContext& context, const RowKernel& kernel, const TokenBlocks& blocks, const Tensor& x,

@@ -133,14 +133,8 @@ struct Nvfp4Decoder {
     static F scale(const std::byte* block, int64_t index, int64_t row) {
         const std::byte* scales = block + index / 4 * kNvfp4TileBytes + kNvfp4TileScales;
         const W shifted = hn::ShiftRightSame(load_words(scales + 4 * row), static_cast<int>(index % 4 * 8));
-        const W code = hn::And(shifted, hn::Set(Words(), 0x7Fu));
-        // Half of the E4M3 value: the weights are twice theirs. Without subnormal floats, which are slow.
-        const F normal = hn::BitCast(Floats(), hn::Add(hn::ShiftLeft<20>(code), hn::Set(Words(), 119u << 23)));
-        const F subnormal =
-            hn::Mul(hn::ConvertTo(Floats(), hn::BitCast(Integers(), code)), hn::Set(Floats(), 0x1p-10f));
-        const F value = hn::IfThenElse(hn::RebindMask(Floats(), hn::Gt(hn::Set(Words(), 8u), code)), subnormal, normal);
-        return hn::IfThenElse(hn::RebindMask(Floats(), hn::Eq(code, hn::Set(Words(), 0x7Fu))),
-                              hn::BitCast(Floats(), hn::Set(Words(), 0x7FC00000u)), value);
+        // The weights are twice theirs.
+        return hn::Mul(e4m3_lanes(hn::And(shifted, hn::Set(Words(), 0x7Fu))), hn::Set(Floats(), 0.5f));
     }
 };
 

@@ -1,5 +1,5 @@
 // The SIMD row of op activate, and the row loops that moe shares with it.
-#include "ops/linear/panel.h"
+#include "ops/crew.h"
 #include "ops/moe/activation.h"
 #include "ops/moe/activation_row.h"
 #include "ops/simd.h"

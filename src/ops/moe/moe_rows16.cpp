@@ -14,7 +14,6 @@
 #include "ops/moe/routing.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <span>
 #include <type_traits>
@@ -32,25 +31,9 @@ std::span<T> take(device::Arena& arena, int64_t count) {
             static_cast<size_t>(count)};
 }
 
-// Units of [0, count) to whichever worker is free.
-template <class Body>
-void draw(OpContext& context, int64_t count, const Body& body) {
-    if (context.threads == nullptr || context.threads->size() == 1 || count <= 1) {
-        for (int64_t unit = 0; unit < count; ++unit) body(unit);
-        return;
-    }
-    std::atomic<int64_t> next = 0;
-    context.threads->run([&](int, int) {
-        for (int64_t unit = next.fetch_add(1, std::memory_order_relaxed); unit < count;
-             unit = next.fetch_add(1, std::memory_order_relaxed))
-            body(unit);
-    });
-}
-
 // Row blocks a unit when there are `blocks` in all: enough units to keep the crew even, no more.
 int64_t unit_blocks(const OpContext& context, int64_t blocks) {
-    const int64_t workers = context.threads != nullptr ? context.threads->size() : 1;
-    return std::clamp<int64_t>(blocks / (workers * 16), 1, kMaxUnitBlocks);
+    return std::clamp<int64_t>(blocks / (workers(context) * 16), 1, kMaxUnitBlocks);
 }
 
 // One matrix of the layer's and the tokens that it multiplies.

@@ -1,4 +1,5 @@
 // The SIMD row of op rms_norm: two passes over a row that is in the L1 cache.
+#include "ops/crew.h"
 #include "ops/norm/norm.h"
 #include "ops/norm/norm_row.h"
 #include "ops/simd.h"
@@ -77,17 +78,11 @@ void rms_norm_row(const std::byte* x, std::byte* residual, const Tensor& weight,
 }
 
 void rms_norm_simd(OpContext& context, const RmsNormArgs& a) {
-    const auto rows = [&](int64_t begin, int64_t end, int) {
+    share(context, a.x.dim(0), a.x.elements(), [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t)
             rms_norm_row(a.x.row(t), a.residual.empty() ? nullptr : a.residual.row(t), a.weight, a.unit_offset, a.eps,
                          a.x.dtype(), a.y.row(t));
-    };
-    // A few rows take less time than waking the crew.
-    constexpr int64_t kWorthSharing = 1 << 15;
-    if (context.threads == nullptr || a.x.elements() < kWorthSharing)
-        rows(0, a.x.dim(0), 0);
-    else
-        context.threads->parallel_for(a.x.dim(0), 1, rows);
+    });
 }
 
 }  // namespace nibble::ops

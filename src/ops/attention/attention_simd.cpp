@@ -1,0 +1,640 @@
+// The SIMD row of op attention: blocked over keys, float32 throughout.
+//
+// Keys are cut at absolute positions: blocks of kBlock, and spans of 1, 2, 4, … blocks (span_length, by the row's own
+// position, so that a context has at most kMaxSpans). A block gives every query its largest score, the sum of
+// exp(score - largest) and the weighted sum of values; blocks are folded into their span in order, and spans into the
+// result in order. A span is therefore the same whoever makes it: with few tokens in the step the spans of a sequence
+// are made side by side by the crew and folded afterwards, with many a worker makes all spans of a few queries.
+//
+// In a block the keys of kLanes positions are transposed once, so that a lane is a key: the dot product of a query and
+// a key is one chain over D, whoever else is in the tile; the sums over keys are chains in order of position.
+#include "ops/attention/attention.h"
+#include "ops/attention/cpu_rows.h"
+#include "ops/linear/panel.h"
+#include "ops/simd.h"
+
+#include "numeric/fp8.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <span>
+
+#ifndef NIBBLE_ATTENTION_TASK
+#define NIBBLE_ATTENTION_TASK
+namespace nibble::ops {
+namespace {
+
+constexpr int64_t kBlock = 256;  // keys
+constexpr int64_t kMaxSpans = 32;
+constexpr int64_t kTileValues = 4096;  // float32 of a tile's queries, and of their sums
+constexpr int64_t kMaxTileQueries = 32;
+constexpr int64_t kMaxHeadDim = 512;
+constexpr int64_t kPadding = 32;  // a head's row is padded to this many elements in scratch
+
+// Queries of one sequence that share a KV head, numbered (row in the sequence) * G + (head in the group).
+struct AttentionTask {
+    int32_t sequence, kv_head;
+    int32_t first_query, queries;
+    int32_t span;       // -1: all of them, and the result
+    int64_t span_keys;  // length of a span, the same for all queries
+};
+
+constexpr int64_t padded_dim(int64_t head_dim) {
+    return round_up(head_dim, kPadding);
+}
+constexpr int64_t tile_queries(int64_t head_dim) {
+    return std::clamp<int64_t>(kTileValues / padded_dim(head_dim), 1, kMaxTileQueries);
+}
+// Keys a span for a query at position p: kBlock times a power of two.
+inline int64_t span_length(int64_t position) {
+    const uint64_t blocks = static_cast<uint64_t>((position + kBlock) / kBlock);
+    return kBlock * static_cast<int64_t>(std::bit_ceil((blocks + kMaxSpans - 1) / kMaxSpans));
+}
+// The keys that a query at a position sees: [low, high).
+struct KeyRange {
+    int64_t low, high;
+    KeyRange(const AttentionArgs& a, int64_t position)
+        : low(a.window > 0 ? std::max<int64_t>(0, position + 1 - a.window) : 0), high(position + 1) {}
+};
+// A span's result for one query: the sum of values (padded_dim), then largest score and sum of weights.
+constexpr int64_t partial_floats(int64_t head_dim) {
+    return padded_dim(head_dim) + 2;
+}
+
+}  // namespace
+}  // namespace nibble::ops
+#endif
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/attention/attention_simd.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "ops/simd-inl.h"
+#include "ops/simd_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace nibble::ops::HWY_NAMESPACE {
+namespace {
+
+using W = hn::Vec<Words>;
+
+// kLanes x kLanes 4-byte elements: out[i] lane r = rows[r][i].
+HWY_INLINE void transpose(const uint32_t* const* rows, int64_t offset, W (&out)[kLanes]) {
+    const Words d;
+#if HWY_TARGET == HWY_SCALAR
+    out[0] = hn::LoadU(d, rows[0] + offset);
+#else
+    const hn::RepartitionToWide<Words> d64;
+    W blocks[kLanes];  // [i * kLanes/4 + g]: 128-bit block b = rows 4g…4g+3 at element 4b + i
+    NIBBLE_UNROLL for (int64_t g = 0; g < kLanes / 4; ++g) {
+        const W a = hn::LoadU(d, rows[4 * g] + offset), b = hn::LoadU(d, rows[4 * g + 1] + offset);
+        const W c = hn::LoadU(d, rows[4 * g + 2] + offset), e = hn::LoadU(d, rows[4 * g + 3] + offset);
+        const auto ab_low = hn::BitCast(d64, hn::InterleaveLower(d, a, b));
+        const auto ab_high = hn::BitCast(d64, hn::InterleaveUpper(d, a, b));
+        const auto ce_low = hn::BitCast(d64, hn::InterleaveLower(d, c, e));
+        const auto ce_high = hn::BitCast(d64, hn::InterleaveUpper(d, c, e));
+        constexpr int64_t kGroups = kLanes / 4;
+        blocks[g] = hn::BitCast(d, hn::InterleaveLower(d64, ab_low, ce_low));
+        blocks[kGroups + g] = hn::BitCast(d, hn::InterleaveUpper(d64, ab_low, ce_low));
+        blocks[2 * kGroups + g] = hn::BitCast(d, hn::InterleaveLower(d64, ab_high, ce_high));
+        blocks[3 * kGroups + g] = hn::BitCast(d, hn::InterleaveUpper(d64, ab_high, ce_high));
+    }
+    NIBBLE_UNROLL for (int64_t i = 0; i < 4; ++i) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+        const W low = W{_mm512_shuffle_i32x4(blocks[4 * i].raw, blocks[4 * i + 1].raw, 0x44)};
+        const W high = W{_mm512_shuffle_i32x4(blocks[4 * i].raw, blocks[4 * i + 1].raw, 0xEE)};
+        const W low2 = W{_mm512_shuffle_i32x4(blocks[4 * i + 2].raw, blocks[4 * i + 3].raw, 0x44)};
+        const W high2 = W{_mm512_shuffle_i32x4(blocks[4 * i + 2].raw, blocks[4 * i + 3].raw, 0xEE)};
+        out[i] = W{_mm512_shuffle_i32x4(low.raw, low2.raw, 0x88)};
+        out[4 + i] = W{_mm512_shuffle_i32x4(low.raw, low2.raw, 0xDD)};
+        out[8 + i] = W{_mm512_shuffle_i32x4(high.raw, high2.raw, 0x88)};
+        out[12 + i] = W{_mm512_shuffle_i32x4(high.raw, high2.raw, 0xDD)};
+#elif HWY_TARGET == HWY_AVX2
+        out[i] = hn::ConcatLowerLower(d, blocks[2 * i + 1], blocks[2 * i]);
+        out[4 + i] = hn::ConcatUpperUpper(d, blocks[2 * i + 1], blocks[2 * i]);
+#else
+        out[i] = blocks[i];
+#endif
+    }
+#endif
+}
+
+constexpr int64_t kKeyGroups = 4;                        // of kLanes keys, scored together
+constexpr int64_t kValueFloats = 8192, kValueRows = 32;  // of values made float32 at a time
+
+// What a tile keeps while it goes over the keys.
+struct Tile {
+    int64_t queries, dim, padded;
+    // Valid keys of query i: [low[i], high[i]).
+    int64_t low[kMaxTileQueries], high[kMaxTileQueries];
+    HWY_ALIGN float q[kTileValues];
+    HWY_ALIGN float score[kMaxTileQueries * kBlock];  // then the weights
+    // Sums of the block, of the span, and of all spans.
+    struct Sums {
+        HWY_ALIGN float value[kTileValues];
+        float largest[kMaxTileQueries], weight[kMaxTileQueries];
+        void clear(int64_t queries) {
+            for (int64_t i = 0; i < queries; ++i) largest[i] = -std::numeric_limits<float>::infinity(), weight[i] = 0;
+        }
+    } block, span, total;
+    HWY_ALIGN float keys[kMaxHeadDim * kLanes * kKeyGroups];  // [group][dim][kLanes]
+    HWY_ALIGN uint32_t staged[kLanes * kMaxHeadDim];
+    HWY_ALIGN float values[kValueFloats];
+    const std::byte* key_row[kBlock + kKeyGroups * kLanes];
+    const std::byte* value_row[kBlock];
+};
+
+alignas(64) constexpr std::byte kZeroRow[4 * kMaxHeadDim] = {};
+
+// A group of kLanes keys to keys[group]: float32, lane = key.
+template <class T>
+void transpose_keys(Tile& tile, const std::byte* const* rows, int64_t group) {
+    float* to = tile.keys + group * tile.dim * kLanes;
+    constexpr int64_t kPerWord = sizeof(T) == 4 ? 1 : 2;
+    const uint32_t* words[kLanes];
+    const int64_t count = (tile.dim + kPerWord - 1) / kPerWord;  // words a row
+    // Rows that are no whole number of squares, and E4M3 (as bf16, which holds it exactly), are staged.
+    const bool staged = sizeof(T) == 1 || tile.dim % (kPerWord * kLanes) != 0;
+    for (int64_t r = 0; r < kLanes; ++r) {
+        words[r] = reinterpret_cast<const uint32_t*>(rows[r]);
+        if (!staged) continue;
+        uint32_t* row = tile.staged + r * kMaxHeadDim;
+        words[r] = row;
+        if constexpr (sizeof(T) == 1) {
+            for (int64_t i = 0; i < tile.dim; i += kLanes)
+                store(load(reinterpret_cast<const T*>(rows[r]) + i, std::min(kLanes, tile.dim - i)),
+                      reinterpret_cast<numeric::bf16*>(row) + i);
+        } else {
+            std::memcpy(row, rows[r], static_cast<size_t>(tile.dim) * sizeof(T));
+        }
+    }
+    for (int64_t i = 0; i < count; i += kLanes) {
+        W square[kLanes];
+        transpose(words, i, square);
+        for (int64_t j = 0; j < std::min(kLanes, count - i); ++j, to += kPerWord * kLanes) {
+            if constexpr (kPerWord == 1) {
+                hn::Store(hn::BitCast(Floats(), square[j]), Floats(), to);
+            } else {
+                hn::Store(hn::BitCast(Floats(), hn::ShiftLeft<16>(square[j])), Floats(), to);
+                if (2 * (i + j) + 1 < tile.dim)
+                    hn::Store(hn::BitCast(Floats(), hn::And(square[j], hn::Set(Words(), 0xFFFF0000u))), Floats(),
+                              to + kLanes);
+            }
+        }
+    }
+}
+
+// score[q][k] = q · key for kQueries queries and kGroups groups of keys.
+template <int kQueries, int kGroups>
+void score_keys(const Tile& tile, const float* keys, const float* q, float* score) {
+    const Floats d;
+    F sum[kQueries][kGroups];
+    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g) sum[i][g] =
+        hn::Zero(d);
+    const int64_t stride = tile.dim * kLanes;
+    for (int64_t k = 0; k < tile.dim; ++k, keys += kLanes) {
+        F key[kGroups];
+        NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g) key[g] = hn::Load(d, keys + g * stride);
+        NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) {
+            const F x = hn::Set(d, q[i * tile.padded + k]);
+            NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g) sum[i][g] = hn::MulAdd(key[g], x, sum[i][g]);
+        }
+    }
+    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g)
+        hn::Store(sum[i][g], d, score + i * kBlock + g * kLanes);
+}
+
+template <int kGroups>
+void score_groups(const Tile& tile, const float* keys, float* score) {
+    int64_t i = 0;
+    for (; i + 4 <= tile.queries; i += 4)
+        score_keys<4, kGroups>(tile, keys, tile.q + i * tile.padded, score + i * kBlock);
+    const float* q = tile.q + i * tile.padded;
+    score += i * kBlock;
+    switch (tile.queries - i) {
+        case 1:
+            return score_keys<1, kGroups>(tile, keys, q, score);
+        case 2:
+            return score_keys<2, kGroups>(tile, keys, q, score);
+        case 3:
+            return score_keys<3, kGroups>(tile, keys, q, score);
+    }
+}
+
+// sums[q][d] += Σ_k weight[q][k] · values[k][d], k in order, for kQueries queries and kVectors vectors.
+template <int kQueries, int kVectors>
+void weigh_values(const Tile& tile, const float* values, const float* weight, int64_t count, int64_t at, float* sums) {
+    const Floats d;
+    F sum[kQueries][kVectors];
+    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v) sum[i][v] =
+        hn::Load(d, sums + i * tile.padded + at + v * kLanes);
+    for (int64_t k = 0; k < count; ++k) {
+        F row[kVectors];
+        NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v) row[v] =
+            hn::Load(d, values + k * tile.padded + at + v * kLanes);
+        NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) {
+            const F w = hn::Set(d, weight[i * kBlock + k]);
+            NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::MulAdd(row[v], w, sum[i][v]);
+        }
+    }
+    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v)
+        hn::Store(sum[i][v], d, sums + i * tile.padded + at + v * kLanes);
+}
+
+template <int kQueries>
+void weigh_rows(const Tile& tile, const float* values, const float* weight, int64_t count, float* sums) {
+    constexpr int kVectors = kLanes >= 16 ? 4 : 2;
+    int64_t at = 0;
+    for (; at + kVectors * kLanes <= tile.padded; at += kVectors * kLanes)
+        weigh_values<kQueries, kVectors>(tile, values, weight, count, at, sums);
+    for (; at < tile.padded; at += kLanes) weigh_values<kQueries, 1>(tile, values, weight, count, at, sums);
+}
+
+// Keys [begin, end), begin a multiple of kLanes, as rows of keys and values; what no query sees is not read.
+void find_rows(Tile& tile, const AttentionArgs& a, const AttentionTask& task, int64_t begin, int64_t end) {
+    const Sequences& s = a.sequences;
+    const int32_t* pages = s.page_table.row_as<const int32_t>(task.sequence);
+    const int64_t row_bytes = a.head_dim * numeric::size_bytes(a.k_pages.dtype());
+    int64_t position = begin;
+    for (; position < std::min(tile.low[0], end); ++position)
+        tile.key_row[position - begin] = tile.value_row[position - begin] = kZeroRow;
+    while (position < end) {
+        const int32_t page = pages[position / s.page_size];
+        CHECK(page >= 0 && page < a.k_pages.dim(0), "page {} of {}", page, a.k_pages.dim(0));
+        const int64_t stop = std::min(end, (position / s.page_size + 1) * s.page_size);
+        for (; position < stop; ++position) {
+            const int64_t offset = (position % s.page_size * a.kv_heads + task.kv_head) * row_bytes;
+            tile.key_row[position - begin] = a.k_pages.row(page) + offset;
+            tile.value_row[position - begin] = a.v_pages.row(page) + offset;
+        }
+    }
+    for (int64_t i = 0; i < kKeyGroups * kLanes; ++i) tile.key_row[end - begin + i] = kZeroRow;
+}
+
+// Scores of the keys from `begin` on (`padded` of them, whole vectors) become weights exp(score - largest), 0 for keys
+// that a query does not see.
+void soften(Tile& tile, int64_t begin, int64_t padded, float scale) {
+    const Floats d;
+    const Integers di;
+    const F lowest = hn::Set(d, -std::numeric_limits<float>::infinity()), factor = hn::Set(d, scale);
+    const auto lane = hn::Iota(di, 0);
+    for (int64_t i = 0; i < tile.queries; ++i) {
+        float* score = tile.score + i * kBlock;
+        const auto low = hn::Set(di, static_cast<int32_t>(std::clamp<int64_t>(tile.low[i] - begin, 0, kBlock)));
+        const auto high = hn::Set(di, static_cast<int32_t>(std::clamp<int64_t>(tile.high[i] - begin, 0, kBlock)));
+        F largest = lowest;
+        for (int64_t k = 0; k < padded; k += kLanes) {
+            const auto at = hn::Add(lane, hn::Set(di, static_cast<int32_t>(k)));
+            const auto seen = hn::RebindMask(d, hn::AndNot(hn::Lt(at, low), hn::Lt(at, high)));
+            const F scaled = hn::IfThenElse(seen, hn::Mul(hn::Load(d, score + k), factor), lowest);
+            hn::Store(scaled, d, score + k);
+            largest = hn::Max(largest, scaled);
+        }
+        const F top = hn::MaxOfLanes(d, largest);
+        F sum = hn::Zero(d);
+        for (int64_t k = 0; k < padded; k += kLanes) {
+            const auto at = hn::Add(lane, hn::Set(di, static_cast<int32_t>(k)));
+            const auto seen = hn::RebindMask(d, hn::AndNot(hn::Lt(at, low), hn::Lt(at, high)));
+            const F weight = hn::IfThenElseZero(seen, exp(hn::Sub(hn::Load(d, score + k), top)));
+            hn::Store(weight, d, score + k);
+            sum = hn::Add(sum, weight);
+        }
+        tile.block.largest[i] = hn::GetLane(top);
+        tile.block.weight[i] = sum_of_lanes(sum);
+    }
+}
+
+// tile.block from the keys [begin, end), begin a multiple of kLanes, at most kBlock of them.
+template <class T>
+void attend_block(Tile& tile, const AttentionArgs& a, const AttentionTask& task, int64_t begin, int64_t end,
+                  float scale) {
+    find_rows(tile, a, task, begin, end);
+    const int64_t count = end - begin;
+    for (int64_t k = 0; k < count; k += kKeyGroups * kLanes) {
+        const int64_t groups = std::min<int64_t>(kKeyGroups, (count - k + kLanes - 1) / kLanes);
+        for (int64_t g = 0; g < groups; ++g) transpose_keys<T>(tile, tile.key_row + k + g * kLanes, g);
+        if (groups == kKeyGroups)
+            score_groups<kKeyGroups>(tile, tile.keys, tile.score + k);
+        else
+            for (int64_t g = 0; g < groups; ++g)
+                score_groups<1>(tile, tile.keys + g * tile.dim * kLanes, tile.score + k + g * kLanes);
+    }
+    soften(tile, begin, round_up(count, kLanes), scale);
+
+    std::fill_n(tile.block.value, tile.queries * tile.padded, 0.0f);
+    const int64_t rows = std::min(kValueRows, kValueFloats / tile.padded);
+    for (int64_t k = 0; k < count; k += rows) {
+        const int64_t stop = std::min(k + rows, count);
+        for (int64_t r = k; r < stop; ++r)
+            for (int64_t i = 0; i < tile.padded; i += kLanes)
+                hn::Store(load(reinterpret_cast<const T*>(tile.value_row[r]) + i,
+                               std::clamp<int64_t>(tile.dim - i, 0, kLanes)),
+                          Floats(), tile.values + (r - k) * tile.padded + i);
+        for (int64_t i = 0; i < tile.queries; i += 4) {
+            const int64_t queries = std::min<int64_t>(4, tile.queries - i);
+            const int64_t from = std::max(k, tile.low[i] - begin);
+            const int64_t to = std::min(stop, tile.high[i + queries - 1] - begin);
+            if (from >= to) continue;
+            const float* weight = tile.score + i * kBlock + from;
+            const float* values = tile.values + (from - k) * tile.padded;
+            float* sums = tile.block.value + i * tile.padded;
+            switch (queries) {
+                case 1:
+                    weigh_rows<1>(tile, values, weight, to - from, sums);
+                    break;
+                case 2:
+                    weigh_rows<2>(tile, values, weight, to - from, sums);
+                    break;
+                case 3:
+                    weigh_rows<3>(tile, values, weight, to - from, sums);
+                    break;
+                default:
+                    weigh_rows<4>(tile, values, weight, to - from, sums);
+            }
+        }
+    }
+}
+
+// to = to and from together, as two parts of one softmax.
+void fold(const float* from, float from_largest, float from_weight, int64_t width, float* to, float& to_largest,
+          float& to_weight) {
+    const Floats d;
+    if (to_weight == 0.0f) {
+        std::copy_n(from, width, to);
+        to_largest = from_largest;
+        to_weight = from_weight;
+        return;
+    }
+    const float largest = std::max(to_largest, from_largest);
+    const F old = exp(hn::Set(d, to_largest - largest)), added = exp(hn::Set(d, from_largest - largest));
+    for (int64_t i = 0; i < width; i += kLanes)
+        hn::Store(hn::MulAdd(hn::LoadU(d, from + i), added, hn::Mul(hn::Load(d, to + i), old)), d, to + i);
+    to_weight = to_weight * hn::GetLane(old) + from_weight * hn::GetLane(added);
+    to_largest = largest;
+}
+
+void fold(const Tile& tile, const Tile::Sums& from, Tile::Sums& to) {
+    for (int64_t i = 0; i < tile.queries; ++i)
+        if (from.weight[i] != 0.0f)  // the query sees none of these keys
+            fold(from.value + i * tile.padded, from.largest[i], from.weight[i], tile.padded, to.value + i * tile.padded,
+                 to.largest[i], to.weight[i]);
+}
+
+template <class T>
+void write_result(const AttentionArgs& a, const float* value, float weight, int64_t row, int64_t head) {
+    const F factor = hn::Set(Floats(), (a.k_pages.dtype() == DType::f8_e4m3 ? a.v_scale : 1.0f) / weight);
+    T* to = a.out.row_as<T>(row) + head * a.head_dim;
+    for (int64_t i = 0; i < a.head_dim; i += kLanes)
+        store(hn::Mul(hn::Load(Floats(), value + i), factor), to + i, std::min(kLanes, a.head_dim - i));
+}
+
+void write_result(const AttentionArgs& a, const float* value, float weight, int64_t row, int64_t head) {
+    if (a.out.dtype() == DType::f32)
+        write_result<float>(a, value, weight, row, head);
+    else
+        write_result<numeric::bf16>(a, value, weight, row, head);
+}
+
+template <class T>
+void load_query(const T* from, int64_t dim, int64_t padded, float* to) {
+    for (int64_t i = 0; i < padded; i += kLanes)
+        hn::Store(load(from + i, std::clamp<int64_t>(dim - i, 0, kLanes)), Floats(), to + i);
+}
+
+template <class T>
+void attend(const AttentionArgs& a, const AttentionTask& task, float* partials, int64_t spans) {
+    Tile tile;
+    const Sequences& s = a.sequences;
+    const int64_t group = a.query_heads / a.kv_heads;
+    const int64_t first_row = s.row_start.as<const int32_t>()[task.sequence];
+    const int64_t rows = s.row_start.as<const int32_t>()[task.sequence + 1] - first_row;
+    const int64_t first_position = s.context_length.as<const int32_t>()[task.sequence] - rows;
+    tile.queries = task.queries;
+    tile.dim = a.head_dim;
+    tile.padded = padded_dim(a.head_dim);
+    const auto row_of = [&](int64_t i) { return (task.first_query + i) / group; };
+    const auto head_of = [&](int64_t i) { return task.kv_head * group + (task.first_query + i) % group; };
+    for (int64_t i = 0; i < tile.queries; ++i) {
+        const KeyRange range(a, first_position + row_of(i));
+        tile.low[i] = range.low;
+        tile.high[i] = range.high;
+        const std::byte* q =
+            a.q.row(first_row + row_of(i)) + head_of(i) * a.head_dim * numeric::size_bytes(a.q.dtype());
+        float* to = tile.q + i * tile.padded;
+        if (a.q.dtype() == DType::f32)
+            load_query(reinterpret_cast<const float*>(q), tile.dim, tile.padded, to);
+        else
+            load_query(reinterpret_cast<const numeric::bf16*>(q), tile.dim, tile.padded, to);
+    }
+    const float scale = a.scale * (a.k_pages.dtype() == DType::f8_e4m3 ? a.k_scale : 1.0f);
+    const int64_t low = tile.low[0], high = tile.high[tile.queries - 1];
+    const int64_t first_span = task.span >= 0 ? task.span : low / task.span_keys;
+    const int64_t last_span = task.span >= 0 ? task.span : (high - 1) / task.span_keys;
+    tile.total.clear(tile.queries);
+    for (int64_t span = first_span; span <= last_span; ++span) {
+        tile.span.clear(tile.queries);
+        const int64_t end = std::min((span + 1) * task.span_keys, high);
+        int64_t begin = std::max(span * task.span_keys, low / kLanes * kLanes);
+        for (int64_t stop; begin < end; begin = stop) {
+            stop = std::min((begin / kBlock + 1) * kBlock, end);
+            attend_block<T>(tile, a, task, begin, stop, scale);
+            fold(tile, tile.block, tile.span);
+        }
+        if (task.span < 0) fold(tile, tile.span, tile.total);
+    }
+    for (int64_t i = 0; i < tile.queries; ++i) {
+        const int64_t row = first_row + row_of(i), head = head_of(i);
+        if (task.span < 0) {
+            write_result(a, tile.total.value + i * tile.padded, tile.total.weight[i], row, head);
+            continue;
+        }
+        const int64_t first = tile.low[i] / task.span_keys;
+        if (task.span < first || task.span > (tile.high[i] - 1) / task.span_keys) continue;
+        float* to = partials + ((row * a.query_heads + head) * spans + task.span - first) * partial_floats(a.head_dim);
+        std::copy_n(tile.span.value + i * tile.padded, tile.padded, to);
+        to[tile.padded] = tile.span.largest[i];
+        to[tile.padded + 1] = tile.span.weight[i];
+    }
+}
+
+// The task's span of every query to its place in partials ([row][head][spans]), or all spans to the result.
+void attend_simd(const AttentionArgs& a, const AttentionTask& task, float* partials, int64_t spans) {
+    switch (a.k_pages.dtype()) {
+        case DType::f32:
+            return attend<float>(a, task, partials, spans);
+        case DType::f8_e4m3:
+            return attend<uint8_t>(a, task, partials, spans);
+        default:
+            return attend<numeric::bf16>(a, task, partials, spans);
+    }
+}
+
+// A query's spans, in order, into its result.
+void fold_spans_simd(const AttentionArgs& a, const float* partial, int64_t spans, int64_t row, int64_t head) {
+    const int64_t padded = padded_dim(a.head_dim);
+    HWY_ALIGN float total[kMaxHeadDim];
+    float largest = -std::numeric_limits<float>::infinity(), weight = 0;
+    for (int64_t i = 0; i < spans; ++i, partial += partial_floats(a.head_dim))
+        fold(partial, partial[padded], partial[padded + 1], padded, total, largest, weight);
+    write_result(a, total, weight, row, head);
+}
+
+template <class From, class To>
+void convert(const From* from, int64_t count, To* to) {
+    for (int64_t i = 0; i < count; i += kLanes) {
+        const int64_t lanes = std::min(kLanes, count - i);
+        store(load(from + i, lanes), to + i, lanes);
+    }
+}
+
+// A row of keys or values to the cache, rounded to its dtype.
+void write_cache_simd(const std::byte* from, DType dtype, int64_t count, float scale, DType cache, std::byte* to) {
+    if (cache == DType::f8_e4m3) {
+        auto* codes = reinterpret_cast<uint8_t*>(to);
+        for (int64_t i = 0; i < count; ++i)
+            codes[i] = numeric::e4m3_from_float((dtype == DType::f32
+                                                     ? reinterpret_cast<const float*>(from)[i]
+                                                     : reinterpret_cast<const numeric::bf16*>(from)[i].to_float()) /
+                                                scale);
+    } else if (dtype == cache) {
+        std::memcpy(to, from, static_cast<size_t>(count * numeric::size_bytes(dtype)));
+    } else if (dtype == DType::f32) {
+        convert(reinterpret_cast<const float*>(from), count, reinterpret_cast<numeric::bf16*>(to));
+    } else {
+        convert(reinterpret_cast<const numeric::bf16*>(from), count, reinterpret_cast<float*>(to));
+    }
+}
+
+}  // namespace
+}  // namespace nibble::ops::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace nibble::ops {
+namespace {
+
+HWY_EXPORT(attend_simd);
+HWY_EXPORT(fold_spans_simd);
+HWY_EXPORT(write_cache_simd);
+
+// With so few tokens in the step, spans of one sequence are made side by side.
+constexpr int64_t kMaxSplitTokens = 16;
+
+int64_t sequence_of(const Sequences& s, int64_t row) {
+    const int32_t* row_start = s.row_start.as<const int32_t>();
+    return std::upper_bound(row_start, row_start + s.count + 1, row) - row_start - 1;
+}
+
+void append_to_cache(OpContext& context, const AttentionArgs& a) {
+    const Sequences& s = a.sequences;
+    const DType cache = a.k_pages.dtype();
+    const int64_t width = a.kv_heads * a.head_dim, row_bytes = width * numeric::size_bytes(cache);
+    share(context, s.tokens, 2 * s.tokens * width, [&](int64_t begin, int64_t end) {
+        const int32_t* row_start = s.row_start.as<const int32_t>();
+        for (int64_t t = begin; t < end; ++t) {
+            const int64_t b = sequence_of(s, t);
+            const int64_t position = s.context_length.as<const int32_t>()[b] - (row_start[b + 1] - t);
+            const int32_t page = s.page_table.row_as<const int32_t>(b)[position / s.page_size];
+            CHECK(page >= 0 && page < a.k_pages.dim(0), "page {} of {}", page, a.k_pages.dim(0));
+            const int64_t offset = position % s.page_size * row_bytes;
+            HWY_DYNAMIC_DISPATCH(write_cache_simd)
+            (a.k.row(t), a.k.dtype(), width, a.k_scale, cache, a.k_pages.row(page) + offset);
+            HWY_DYNAMIC_DISPATCH(write_cache_simd)
+            (a.v.row(t), a.v.dtype(), width, a.v_scale, cache, a.v_pages.row(page) + offset);
+        }
+    });
+}
+
+// Calls body(first query, queries, span length) for every tile of a sequence: queries whose spans are equally long.
+template <class Body>
+void for_tiles(const AttentionArgs& a, int64_t sequence, const Body& body) {
+    const int32_t* row_start = a.sequences.row_start.as<const int32_t>();
+    const int64_t group = a.query_heads / a.kv_heads, rows = row_start[sequence + 1] - row_start[sequence];
+    const int64_t position = a.sequences.context_length.as<const int32_t>()[sequence] - rows;
+    for (int64_t query = 0, next; query < rows * group; query = next) {
+        const int64_t span = span_length(position + query / group);
+        next = std::min(query + tile_queries(a.head_dim), rows * group);
+        while (span_length(position + (next - 1) / group) != span) --next;
+        body(query, next - query, span);
+    }
+}
+
+// Upper bounds from what is known of the sequences when the step is planned.
+struct Bounds {
+    bool split;
+    int64_t spans, tasks, partials;
+    explicit Bounds(const AttentionArgs& a) {
+        const Sequences& s = a.sequences;
+        split = s.tokens <= kMaxSplitTokens;
+        spans = split ? std::clamp<int64_t>((s.max_context + kBlock - 1) / kBlock, 1, kMaxSpans) : 1;
+        const int64_t queries = s.tokens * (a.query_heads / a.kv_heads);
+        // A tile ends where it is full, with its sequence, or where spans grow: at most 40 times in 2^48 positions.
+        const int64_t tiles = queries / tile_queries(a.head_dim) + s.count * 40;
+        tasks = std::min(tiles, queries) * a.kv_heads * spans;
+        partials = split ? s.tokens * a.query_heads * spans : 0;
+    }
+};
+
+}  // namespace
+
+bool accepts_attention_simd(const AttentionArgs& a, const device::Device&) {
+    return a.head_dim <= kMaxHeadDim;
+}
+
+int64_t scratch_attention_simd(const AttentionArgs& a, const device::Device&) {
+    const Bounds bounds(a);
+    return round_up(bounds.tasks * static_cast<int64_t>(sizeof(AttentionTask)), 256) +
+           round_up(bounds.partials * partial_floats(a.head_dim) * 4, 256);
+}
+
+void attention_simd(OpContext& context, const AttentionArgs& a) {
+    const Sequences& s = a.sequences;
+    const int64_t group = a.query_heads / a.kv_heads;
+    const int32_t* row_start = s.row_start.as<const int32_t>();
+    append_to_cache(context, a);
+
+    const Bounds bounds(a);
+    auto* tasks = reinterpret_cast<AttentionTask*>(
+        context.arena->allocate_bytes(bounds.tasks * static_cast<int64_t>(sizeof(AttentionTask))));
+    auto* partials =
+        reinterpret_cast<float*>(context.arena->allocate_bytes(bounds.partials * partial_floats(a.head_dim) * 4));
+    int64_t count = 0;
+    for (int64_t b = 0; b < s.count; ++b)
+        for_tiles(a, b, [&](int64_t first, int64_t queries, int64_t span_keys) {
+            const KeyRange range(a, s.context_length.as<const int32_t>()[b] - (row_start[b + 1] - row_start[b]) +
+                                        (first + queries - 1) / group);
+            const int64_t first_span = bounds.split ? range.low / span_keys : -1;
+            const int64_t last_span = bounds.split ? (range.high - 1) / span_keys : -1;
+            for (int64_t head = 0; head < a.kv_heads; ++head)
+                for (int64_t span = first_span; span <= last_span; ++span) {
+                    CHECK(count < bounds.tasks);
+                    tasks[count++] = {static_cast<int32_t>(b),     static_cast<int32_t>(head),
+                                      static_cast<int32_t>(first), static_cast<int32_t>(queries),
+                                      static_cast<int32_t>(span),  span_keys};
+                }
+        });
+    // From the end: later tiles of a prompt see more keys, and the longest work should not come last.
+    draw(context, count, [&](int64_t i) {
+        HWY_DYNAMIC_DISPATCH(attend_simd)(a, tasks[count - 1 - i], partials, bounds.spans);
+    });
+    if (!bounds.split) return;
+    share(context, s.tokens, bounds.partials * a.head_dim, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; ++t) {
+            const int64_t b = sequence_of(s, t);
+            const int64_t position = s.context_length.as<const int32_t>()[b] - (row_start[b + 1] - t);
+            const KeyRange range(a, position);
+            const int64_t span_keys = span_length(position);
+            for (int64_t head = 0; head < a.query_heads; ++head) HWY_DYNAMIC_DISPATCH(fold_spans_simd)
+            (a, partials + (t * a.query_heads + head) * bounds.spans * partial_floats(a.head_dim),
+             (range.high - 1) / span_keys - range.low / span_keys + 1, t, head);
+        }
+    });
+}
+
+}  // namespace nibble::ops
+#endif
