@@ -91,6 +91,20 @@ HWY_INLINE void store(F value, T* to, int64_t count) {
     std::memcpy(to, padded, static_cast<size_t>(count) * sizeof(T));
 }
 
+HWY_INLINE float to_float(float value) {
+    return value;
+}
+HWY_INLINE float to_float(numeric::bf16 value) {
+    return value.to_float();
+}
+template <class T>
+HWY_INLINE T from_float(float value) {
+    if constexpr (sizeof(T) == 4)
+        return value;
+    else
+        return numeric::bf16::from_float(value);
+}
+
 HWY_INLINE float sum_of_lanes(F value) {
     return hn::GetLane(hn::SumOfLanes(Floats(), value));
 }

@@ -2,14 +2,18 @@
 #include "ops/mamba/mamba.h"
 
 #include "ops/element.h"
+#include "ops/mamba/cpu_rows.h"
 
 namespace nibble::ops {
-
-void mamba_ref(OpContext&, const MambaArgs&);  // mamba_ref.cpp
 
 namespace {
 
 constexpr Row<MambaArgs> kRows[] = {
+    {.name = "simd",
+     .arch = Arch::cpu,
+     .accepts = accepts_mamba_simd,
+     .scratch_bytes = scratch_mamba_simd,
+     .run = mamba_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = mamba_ref},
 };
 
