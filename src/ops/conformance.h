@@ -92,6 +92,7 @@ public:
                       .weight = [this](Weight& w, int64_t count, int64_t& stride) { move_weight(w, count, stride); }});
         return moved;
     }
+    bool has_weights() const { return !weights_.empty(); }
     // Back in host memory: the written tensors, and whether nothing else was touched.
     std::vector<std::vector<float>> outputs();
     std::vector<std::byte> output_bytes();
@@ -163,6 +164,7 @@ std::vector<std::vector<float>> check_rows(const Op<Args>& op, const Memory& mem
             for (const bool packed : {true, false}) {
                 Copy copy(memory, device, packed);
                 const Args moved = copy.move(args);
+                if (!packed && !copy.has_weights()) break;
                 if (row.accepts != nullptr && !row.accepts(moved, device)) continue;
                 ++runs()[name];
                 run_row(op, row, moved, device, device.is_cpu() ? &crew(1) : nullptr, c.activation);

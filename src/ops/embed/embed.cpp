@@ -2,18 +2,18 @@
 #include "ops/embed/embed.h"
 
 #include "ops/element.h"
+#include "ops/embed/cpu_rows.h"
 
 namespace nibble::ops {
-
-void embed_ref(OpContext&, const EmbedArgs&);             // embed_ref.cpp
-void gather_rows_ref(OpContext&, const GatherRowsArgs&);  // embed_ref.cpp
 
 namespace {
 
 constexpr Row<EmbedArgs> kEmbedRows[] = {
+    {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = embed_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = embed_ref},
 };
 constexpr Row<GatherRowsArgs> kGatherRowsRows[] = {
+    {.name = "copy", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = gather_rows_copy},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = gather_rows_ref},
 };
 

@@ -2,14 +2,14 @@
 #include "ops/rope/rope.h"
 
 #include "ops/element.h"
+#include "ops/rope/cpu_rows.h"
 
 namespace nibble::ops {
-
-void rope_ref(OpContext&, const RopeArgs&);  // rope_ref.cpp
 
 namespace {
 
 constexpr Row<RopeArgs> kRows[] = {
+    {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rope_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rope_ref},
 };
 
