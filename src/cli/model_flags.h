@@ -1,0 +1,36 @@
+// ModelFlags: the flags by which every verb that runs a model says which, where, and with how much memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace nibble::cli {
+
+struct ModelFlags {
+    std::string model;  // a folder, or org/name[@revision]
+    std::string device = "auto";
+    int threads = 0;  // 0: the physical cores
+
+    std::optional<int64_t> max_model_len, max_num_seqs;
+    int64_t max_num_batched_tokens = 512;
+    std::optional<int64_t> memory_budget_bytes, kv_cache_bytes;
+    std::optional<double> gpu_memory_utilization;
+    std::string kv_cache_dtype = "auto", activation = "bf16";
+
+    std::string chat_template;                       // a file; empty: the checkpoint's
+    std::string reasoning_parser, tool_call_parser;  // empty: what the template tells
+    bool random_weights = false, verify = false, strict = false;
+
+    std::string config;  // a file that complete_flags() reads
+    bool print_config = false;
+};
+
+// Binds the flags; `flags` outlives the parsing.
+void add_model_flags(CLI::App& verb, ModelFlags& flags);
+
+}  // namespace nibble::cli

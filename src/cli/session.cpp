@@ -1,0 +1,264 @@
+#include "cli/session.h"
+
+#include "base/bytes.h"
+#include "base/files.h"
+#include "cli/checksum.h"
+#include "cli/generation_defaults.h"
+#include "device/buffer.h"
+#include "engine/step.h"
+#include "ops/bandwidth.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <ctime>
+#include <future>
+#include <set>
+
+namespace nibble::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using device::DType;
+
+constexpr uint64_t kTemplateLimit_bytes = uint64_t{4} << 20;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Result<DType> kv_dtype(const ModelFlags& flags) {
+    const std::string& name = flags.kv_cache_dtype;
+    if (name == "auto") return flags.activation == "f32" ? DType::f32 : DType::bf16;
+    if (name == "float32" || name == "f32") return DType::f32;
+    if (name == "bfloat16" || name == "bf16") return DType::bf16;
+    if (name == "fp8" || name == "fp8_e4m3") return DType::f8_e4m3;
+    return error(ErrorCode::usage, "--kv-cache-dtype: {} is unknown", name);
+}
+
+// org/name of a folder in the Hugging Face cache (models--org--name/snapshots/revision), else nothing.
+std::string hub_name(const std::filesystem::path& folder) {
+    const std::filesystem::path snapshots = folder.parent_path();
+    if (snapshots.filename() != "snapshots") return {};
+    std::string name = snapshots.parent_path().filename().string();
+    if (!name.starts_with("models--")) return {};
+    name.erase(0, std::strlen("models--"));
+    if (const size_t dashes = name.find("--"); dashes != std::string::npos) name.replace(dashes, 2, "/");
+    return name;
+}
+
+// The first is what answers carry; the others are what people type as well. Some clients dislike a '/' in a name.
+std::vector<std::string> served_names(const std::string& argument, const std::filesystem::path& folder) {
+    std::vector<std::string> names;
+    const auto add = [&](const std::string& name) {
+        if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    };
+    const std::string hub = hub_name(folder);
+    add(hub);
+    add(hub.substr(hub.find('/') + 1));
+    if (hub.empty()) add(std::filesystem::path(folder).lexically_normal().filename().string());
+    add(argument);
+    return names;
+}
+
+struct Text {
+    std::shared_ptr<const text::Tokenizer> tokenizer;
+    std::shared_ptr<const text::ChatTemplate> chat_template;
+    text::OutputFormat format;
+};
+
+Result<Text> load_text(const ModelFlags& flags, const std::filesystem::path& folder) {
+    Text loaded;
+    TRY(loaded.tokenizer, text::Tokenizer::load(folder));
+    const std::string bos = loaded.tokenizer->bos_token(), eos = loaded.tokenizer->eos_token();
+    if (!flags.chat_template.empty()) {
+        TRY(const std::string source, read_whole_file(flags.chat_template, kTemplateLimit_bytes));
+        TRY(loaded.chat_template, text::ChatTemplate::parse(source, flags.chat_template, bos, eos));
+    } else {
+        auto own = text::ChatTemplate::load(folder, bos, eos);
+        if (own)
+            loaded.chat_template = *std::move(own);
+        else if (own.error().code != ErrorCode::not_found)
+            return std::move(own).error();
+    }
+    if (loaded.chat_template) loaded.format = text::detect_output_format(loaded.chat_template->source());
+    if (!flags.reasoning_parser.empty()) {
+        TRY(loaded.format.reasoning, text::reasoning_format(flags.reasoning_parser));
+    }
+    if (!flags.tool_call_parser.empty()) {
+        TRY(loaded.format.tools, text::tool_format(flags.tool_call_parser));
+    }
+    return loaded;
+}
+
+// For measuring: as many pages as the sequences could ever use.
+engine::StepOptions step_options(const ModelFlags& flags, const model::Spec& spec, uint64_t sequences,
+                                 uint64_t context) {
+    const auto page_size = static_cast<uint64_t>(spec.state.page_size);
+    return {.pages = static_cast<int64_t>((context + page_size - 1) / page_size * sequences),
+            .max_sequences = static_cast<int64_t>(sequences),
+            .max_step_tokens = flags.max_num_batched_tokens,
+            .max_context = static_cast<int64_t>(context)};
+}
+
+// Under --strict nothing runs by the reference row of an op where another was expected.
+Result<void> refuse_slow_rows(const ops::Program& program) {
+    std::set<std::string> slow;
+    for (const ops::ProgramStep& step : program.steps)
+        if (step.row == "ref") slow.insert(fmt::format("{} {} ({})", step.op, step.format, step.module));
+    if (slow.empty()) return {};
+    return error(ErrorCode::unsupported, "--strict: {} op(s) have only their reference row here: {}{}", slow.size(),
+                 *slow.begin(), slow.size() > 1 ? ", …" : "");
+}
+
+// An op that no row of the device runs is refused before weights are read.
+Result<void> refuse_missing_rows(const ops::Program& program, const device::Device& device) {
+    for (const ops::ProgramStep& step : program.steps)
+        if (step.row.empty())
+            return error(ErrorCode::unsupported, "{}: no row of op {} for {} {} runs on {}", step.module, step.op,
+                         step.format, step.shape, device.name);
+    return {};
+}
+
+// Bytes per second; 0 where it cannot be measured, for a server without this figure is better than none.
+double measure_bandwidth(const device::Device& device, ThreadPool& threads) {
+    if (!device.is_cpu()) return 0;
+    const int64_t bytes = std::clamp(8 * device.l2_bytes, int64_t{64} << 20, int64_t{1} << 30);
+    const auto buffer = device::Buffer::allocate(device, bytes, "the bandwidth probe");
+    if (!buffer) return 0;
+    // Written first: pages that were never touched are all the same page of zeros.
+    threads.parallel_for(bytes, 4096, [&](int64_t begin, int64_t end, int) {
+        std::memset(buffer->data() + begin, 1, static_cast<size_t>(end - begin));
+    });
+    return static_cast<double>(bytes) / ops::best_read_seconds(threads, buffer->data(), bytes, 3);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const SessionOptions& options) {
+    const auto start = Clock::now();
+    const auto remark = [&](const std::string& line) {
+        if (options.remark) options.remark(line);
+    };
+    if (flags.model.empty()) return error(ErrorCode::usage, "a model is required: a folder, or org/name");
+    std::unique_ptr<Session> session(new Session);
+    TRY(const std::filesystem::path folder, checkpoint::find_model_folder(flags.model));
+    TRY(session->checkpoint_, checkpoint::Checkpoint::open(folder, {.headers_only = flags.random_weights}));
+    TRY(session->device_, device::find_device(flags.device));
+    session->threads_ = std::make_unique<ThreadPool>(flags.threads);
+    const device::Device& device = session->device_;
+
+    // The model as its headers describe it: sizes, and a Program to read the scratch from.
+    model::LoadOptions load{.activation = flags.activation == "f32" ? DType::f32 : DType::bf16,
+                            .threads = session->threads_.get()};
+    TRY(load.kv_dtype, kv_dtype(flags));
+    load.source = model::LoadOptions::Source::headers;
+    TRY(const std::unique_ptr<model::Model> outline, model::load(session->checkpoint_, device, load));
+    const model::Spec& spec = outline->spec();
+    const ops::Program decode = model::record(*outline, device, 1, 1, 0);
+    TRY_VOID(refuse_missing_rows(decode, device));
+    if (flags.strict) TRY_VOID(refuse_slow_rows(decode));
+
+    PlanInput input{.memory = {},
+                    .host_memory = device.is_cpu() || device.unified_memory,
+                    .device_name = device.name,
+                    .weight_bytes = static_cast<uint64_t>(spec.weight_bytes),
+                    .page_bytes = static_cast<uint64_t>(spec.state.page_bytes()),
+                    .page_size = static_cast<uint64_t>(spec.state.page_size),
+                    .slot_bytes = static_cast<uint64_t>(spec.state.slot_bytes()),
+                    .model_context = static_cast<uint64_t>(spec.max_context),
+                    .step_bytes =
+                        [&](uint64_t sequences, uint64_t context) {
+                            const engine::StepMemory memory = engine::ModelExecutor::measure(
+                                *outline, device, step_options(flags, spec, sequences, context));
+                            return static_cast<uint64_t>(memory.total_bytes() - memory.state_bytes);
+                        },
+                    .budget_bytes = {},
+                    .kv_bytes = {},
+                    .context = {},
+                    .sequences = {},
+                    .default_sequences = options.default_sequences};
+    TRY(input.memory, device::read_memory(device));
+    const auto optional = [](const std::optional<int64_t>& value) {
+        return value ? std::optional<uint64_t>(static_cast<uint64_t>(*value)) : std::nullopt;
+    };
+    input.budget_bytes = optional(flags.memory_budget_bytes);
+    input.kv_bytes = optional(flags.kv_cache_bytes);
+    input.context = optional(flags.max_model_len);
+    input.sequences = optional(flags.max_num_seqs);
+    if (flags.gpu_memory_utilization && !input.budget_bytes) {
+        input.budget_bytes =
+            static_cast<uint64_t>(*flags.gpu_memory_utilization * static_cast<double>(input.memory.total_bytes));
+        remark(fmt::format("--gpu-memory-utilization {} is taken as --memory-budget {}", *flags.gpu_memory_utilization,
+                           describe_bytes(*input.budget_bytes)));
+    }
+    TRY(session->plan_, make_plan(input));
+    if (options.planned) options.planned(session->plan_);
+
+    if (flags.verify && !flags.random_weights) {
+        TRY(const Checksums sums, verify_checksums(*session->checkpoint_, [&](int64_t bytes, int64_t total) {
+                if (options.progress) options.progress("verifying", bytes, total);
+            }));
+        for (const auto& [path, sum] : sums.unconfirmed)
+            remark(fmt::format("--verify: nothing vouches for {}; its SHA-256 is {}", path.string(), sum));
+    }
+
+    // Text beside weights: one waits for the disk, the other for a processor.
+    std::future<Result<Text>> text = std::async(std::launch::async, [&] { return load_text(flags, folder); });
+    load.source = flags.random_weights ? model::LoadOptions::Source::random : model::LoadOptions::Source::checkpoint;
+    load.progress = [&](const model::LoadProgress& progress) {
+        session->bytes_read_ = std::max(session->bytes_read_, progress.bytes_read);
+        if (options.progress) options.progress(progress.stage, progress.bytes_read, progress.bytes_total);
+    };
+    auto loaded = model::load(session->checkpoint_, device, load);
+    Result<Text> read_text = text.get();
+    if (!loaded) return std::move(loaded).error();
+    std::unique_ptr<const model::Model> model = *std::move(loaded);
+    session->model_ = model.get();
+    TRY(Text words, std::move(read_text));
+
+    if (options.measure_bandwidth) session->bandwidth_ = measure_bandwidth(device, *session->threads_);
+    TRY(std::unique_ptr<engine::ModelExecutor> executor,
+        engine::ModelExecutor::create(std::move(model), device, session->threads_.get(),
+                                      {.pages = session->plan_.pages,
+                                       .max_sequences = session->plan_.sequences,
+                                       .max_step_tokens = flags.max_num_batched_tokens,
+                                       .max_context = session->plan_.context}));
+    const int64_t sequences = session->plan_.sequences;
+    session->engine_ = std::make_unique<engine::Engine>(
+        std::move(executor),
+        engine::EngineOptions{.max_context = session->plan_.context,
+                              .max_sequences = sequences,
+                              .max_queue = options.max_queue > 0 ? options.max_queue : 4 * sequences,
+                              .max_step_tokens = flags.max_num_batched_tokens});
+
+    server::ServedModel& served = session->served_;
+    served.names = options.served_names.empty() ? served_names(flags.model, folder) : options.served_names;
+    served.tokenizer = std::move(words.tokenizer);
+    served.chat_template = std::move(words.chat_template);
+    served.output_format = words.format;
+    TRY(served.defaults, generation_defaults(*session->checkpoint_));
+    served.defaults.eos_ids.assign(session->model_->spec().eos_ids.begin(), session->model_->spec().eos_ids.end());
+    // A chat model's tokenizer names the token that ends a turn even where generation_config.json forgot it.
+    if (const auto eos = served.tokenizer->eos_id();
+        eos && std::find(served.defaults.eos_ids.begin(), served.defaults.eos_ids.end(), *eos) ==
+                   served.defaults.eos_ids.end())
+        served.defaults.eos_ids.push_back(*eos);
+    served.max_context = session->engine_->options().max_context;
+    served.vocab_size = session->model_->spec().vocab_size;
+    served.page_size = session->plan_.pages > 0 ? session->model_->spec().state.page_size : 0;
+    served.created = static_cast<int64_t>(std::time(nullptr));
+    served.engine = session->engine_.get();
+    session->load_seconds_ = seconds_since(start);
+    return session;
+}
+
+Session::~Session() = default;
+
+int64_t Session::bytes_per_token(int64_t context) const {
+    return model::record(*model_, device_, 1, 1, context).total().memory_bytes();
+}
+
+}  // namespace nibble::cli
