@@ -1,6 +1,8 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -95,6 +97,21 @@ TEST(ThreadPool, AnIdlePoolUsesNoProcessor) {
 TEST(ThreadPool, PoolsCanBeMadeAndDroppedAtOnce) {
     for (int i = 0; i < 50; ++i) ThreadPool pool(4);
 }
+
+// The child has room for a few stacks only. Sanitizers reserve more address space than any limit allows.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(ThreadPool, WorksWithFewerThreadsWhereTheSystemRefusesMore) {
+    const auto child = [] {
+        const rlimit limit{.rlim_cur = rlim_t{256} << 20, .rlim_max = rlim_t{256} << 20};
+        if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
+        ThreadPool pool(200);
+        std::atomic<int> runs{0};
+        pool.run([&](int, int workers) { runs += workers == pool.size(); });
+        _exit(pool.size() < 200 && runs == pool.size() ? 0 : 1);
+    };
+    EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
+}
+#endif
 
 TEST(ThreadPool, TheDefaultUsesAtLeastOneThread) {
     EXPECT_GE(ThreadPool().size(), 1);

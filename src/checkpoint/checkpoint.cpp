@@ -16,8 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// When the page cache would fill with a checkpoint that is large for this machine, pages are dropped behind the reads,
-// in pieces of this size: memory that the weights themselves need stays free.
+// Pages are dropped behind the reads in pieces of this size: memory that the weights themselves need stays free, and
+// reads of a few rows do not throw away what the system read ahead for the next.
 constexpr uint64_t kDropPiece = uint64_t{8} << 20;
 
 Result<std::optional<Config>> load_if_there(const fs::path& file) {
@@ -139,8 +139,10 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const fs::path& folde
         QuantScheme::parse(state->hf_quant_config ? &*state->hf_quant_config : nullptr, *state->config));
     TRY(const ShardIndex index, find_shards(folder, options.headers_only));
     TRY_VOID(state->read_headers(options, index));
-    if (const auto memory = device::read_memory(device::Device{}))
-        state->drop_behind = state->tensor_bytes > static_cast<uint64_t>(memory->total_bytes) / 2;
+    state->drop_behind = options.page_cache == PageCache::drop;
+    if (options.page_cache == PageCache::automatic)
+        if (const auto memory = device::read_memory(device::Device{}))
+            state->drop_behind = state->tensor_bytes > static_cast<uint64_t>(memory->total_bytes) / 2;
     return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(state)));
 }
 
@@ -195,8 +197,12 @@ Result<void> Checkpoint::read(const TensorEntry& tensor, uint64_t offset, std::s
         done.error().message += " (tensor " + in_quotes(tensor.name) + ")";
         return done;
     }
-    if (state_->drop_behind && end / kDropPiece > begin / kDropPiece)
-        file.drop_from_cache(begin / kDropPiece * kDropPiece, (end / kDropPiece - begin / kDropPiece) * kDropPiece);
+    if (state_->drop_behind) {
+        const uint64_t from = begin / kDropPiece * kDropPiece;
+        // Up to the last piece that this read has finished, or all of it at the end of the file.
+        const uint64_t to = end == file.size() ? end : end / kDropPiece * kDropPiece;
+        if (to > from) file.drop_from_cache(from, to - from);
+    }
     return {};
 }
 

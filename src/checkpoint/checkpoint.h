@@ -23,9 +23,17 @@ namespace nibble::checkpoint {
 // Errors: not_found, saying where was looked.
 Result<std::filesystem::path> find_model_folder(std::string_view model);
 
+// Whether what is read stays in the system's page cache, where the next start finds it.
+enum class PageCache {
+    automatic,  // unless the checkpoint is larger than half of the memory
+    keep,
+    drop,  // pages go as they are read: for memory that a device shares with the host
+};
+
 struct OpenOptions {
     // Data is not needed: files may be absent (a folder of config and index) or end after their header.
     bool headers_only = false;
+    PageCache page_cache = PageCache::automatic;
 };
 
 class Checkpoint {

@@ -2,10 +2,14 @@
 // fields split by tabs; the answer's first line is "ok ..." or "error CODE MESSAGE".
 //
 //   read FILE                     -> ok N, then N lines: name in hex, dtype, shape, data in hex
+//   matches PATTERN MODULE        -> ok 0 or ok 1: modelopt's wildcards; both in hex
+//   config FILE                   -> ok: it is JSON as configs are written
 //   open FOLDER                   -> ok TENSORS BYTES, opened by headers alone
 //   copy FILE FOLDER SHARD_BYTES  -> ok; FILE's tensors written anew by CheckpointWriter
 #include "base/files.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/config.h"
+#include "checkpoint/module_patterns.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/writer.h"
 
@@ -25,6 +29,13 @@ std::string hex(std::string_view bytes) {
     std::string text;
     for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
     return text;
+}
+
+std::string from_hex(std::string_view text) {
+    std::string bytes;
+    for (size_t i = 0; i + 1 < text.size(); i += 2)
+        bytes += static_cast<char>(std::stoi(std::string(text.substr(i, 2)), nullptr, 16));
+    return bytes;
 }
 
 Result<std::string> read_tensor(const File& file, const TensorEntry& tensor) {
@@ -66,6 +77,12 @@ Result<std::string> write_anew(const std::string& path, const std::string& folde
 
 Result<std::string> answer(const std::vector<std::string>& request) {
     if (request.size() == 2 && request[0] == "read") return read_file(request[1]);
+    if (request.size() == 3 && request[0] == "matches")
+        return fmt::format("ok {:d}\n", wildcard_matches(from_hex(request[1]), from_hex(request[2])));
+    if (request.size() == 2 && request[0] == "config") {
+        TRY_VOID(Config::load(request[1]));
+        return std::string("ok\n");
+    }
     if (request.size() == 2 && request[0] == "open") return open_folder(request[1]);
     if (request.size() == 4 && request[0] == "copy") return write_anew(request[1], request[2], std::stoull(request[3]));
     return error(ErrorCode::usage, "no such request");
