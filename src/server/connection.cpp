@@ -69,7 +69,7 @@ Connection::Connection(IoThread& thread, HttpShared& shared, Socket socket)
 
 Connection::~Connection() {
     if (exchange_) exchange_->detach();
-    if (counted_) --shared_.stats.exchanges;
+    shared_.stats.exchanges -= unwritten_exchanges_;
     shared_.body_bytes -= reserved_bytes_;
     --shared_.stats.connections;
 }
@@ -177,10 +177,7 @@ void Connection::close() {
         exchange_->detach();
         exchange_.reset();
     }
-    if (counted_) {
-        counted_ = false;
-        --shared_.stats.exchanges;
-    }
+    shared_.stats.exchanges -= std::exchange(unwritten_exchanges_, 0);
     error_code ignored;
     socket_.shutdown(Socket::shutdown_both, ignored);
     socket_.close(ignored);
@@ -220,10 +217,7 @@ void Connection::settle() {
         close();
         return;
     }
-    if (counted_ && phase_ != Phase::answering && unsent() == 0) {
-        counted_ = false;
-        --shared_.stats.exchanges;
-    }
+    if (phase_ != Phase::answering && unsent() == 0) shared_.stats.exchanges -= std::exchange(unwritten_exchanges_, 0);
     arm();
 }
 
@@ -380,7 +374,7 @@ void Connection::dispatch() {
                         .received = Clock::now()};
     parser_.reset();
     phase_ = Phase::answering;
-    counted_ = true;
+    ++unwritten_exchanges_;
     ++shared_.stats.exchanges;
     exchange_ = std::make_shared<ConnectionExchange>(*this, std::move(request), std::exchange(reserved_bytes_, 0));
     shared_.handler->handle(exchange_);

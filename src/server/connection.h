@@ -109,8 +109,8 @@ private:
     std::string request_id_;
 
     std::shared_ptr<ConnectionExchange> exchange_;
-    bool counted_ = false;   // in stats.exchanges, until the last byte is written
-    bool finished_ = false;  // the exchange has said all
+    int64_t unwritten_exchanges_ = 0;  // in stats.exchanges, until the last byte of them is written
+    bool finished_ = false;            // the exchange has said all
     bool streaming_ = false;
     bool chunked_out_ = false;
     bool was_congested_ = false;
