@@ -1,5 +1,6 @@
 // Attributes, items, slices, lengths and iteration, as the sandboxed environment of jinja2 grants them.
 #include "text/jinja/loop.h"
+#include "text/jinja/methods.h"
 #include "text/jinja/operations.h"
 #include "text/jinja/unicode.h"
 
@@ -184,6 +185,12 @@ bool get_attribute_only(Runtime& runtime, const Item& object, std::string_view n
         case Kind::joiner:
             if (name == "sep" || name == "used") {
                 out = name == "sep" ? object.joiner->separator : Item::of(object.joiner->used);
+                return true;
+            }
+            break;
+        case Kind::callable:
+            if (object.callable == find_global("dict")->callable && name == "fromkeys") {
+                out = Item::of(runtime.make(Callable{"fromkeys", dict_from_keys, object}));
                 return true;
             }
             break;

@@ -190,9 +190,9 @@ public:
                 std::span<const Keyword> keywords)
         : runtime_(runtime), markup_(markup), positional_(positional), named_(named), keywords_(keywords) {}
 
-    // Fields inside a format specification may be replaced once more, hence `level`.
+    // A format specification may hold fields, and theirs too: `level` counts how deep.
     bool run(std::string_view format, int level, std::string& out) {
-        if (level > 1) return runtime_.fail("max string recursion exceeded");
+        if (level > 2) return runtime_.fail("max string recursion exceeded");
         for (size_t at = 0; at < format.size();) {
             const char c = format[at++];
             if (c != '{' && c != '}') {

@@ -194,7 +194,9 @@ private:
         int64_t i = 0;
         if (value.is_integer()) {
             i = value.as_integer();
-        } else if (decimal && value.is(Kind::real) && std::fabs(value.real) < 9.2e18) {
+        } else if (decimal && value.is(Kind::real) && std::isfinite(value.real)) {
+            if (std::fabs(value.real) >= 9223372036854775808.0)
+                return runtime_.fail("%{} format: the number does not fit into 64 bits", spec.type);
             i = static_cast<int64_t>(value.real);
         } else {
             return runtime_.fail("%{} format: a number is required, not {}", spec.type, type_name(value));

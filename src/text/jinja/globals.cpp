@@ -31,6 +31,7 @@ bool dict_arguments(Runtime& runtime, std::string_view function, const Arguments
                             arguments.positional.size());
     if (!arguments.positional.empty()) {
         const Item& source = arguments.positional[0];
+        if (source.is_undefined()) return runtime.fail_undefined(source);
         if (source.is(Kind::dict)) {
             for (const Entry& entry : source.dict->span())
                 if (!set(entry.key, entry.value)) return false;

@@ -39,7 +39,7 @@ bool Interpreter::out_of_stack() {
     return true;
 }
 
-Interpreter::Activation* Interpreter::activate(Activation* outer, int32_t slots) {
+Activation* Interpreter::activate(Activation* outer, int32_t slots) {
     Item* items = static_cast<Item*>(runtime_.arena().allocate(static_cast<size_t>(slots) * sizeof(Item)));
     std::uninitialized_fill_n(items, slots, Item());
     return runtime_.make(Activation{outer, items});
@@ -110,7 +110,8 @@ Interpreter::Flow Interpreter::run(const Body& body, Activation& activation) {
         } else if (const FilterBlock* node = std::get_if<FilterBlock>(&statement.node)) {
             flow = run_filter_block(*node, activation);
         } else if (const MacroStatement* node = std::get_if<MacroStatement>(&statement.node)) {
-            slot(node->variable, activation) = Item::of(runtime_.make(Macro{&node->macro, &activation}));
+            slot(node->variable, activation) =
+                Item::of(runtime_.make(Macro{node->macro.name, &node->macro, &activation}));
         } else if (const CallBlock* node = std::get_if<CallBlock>(&statement.node)) {
             flow = run_call_block(*node, activation);
         } else if (const With* node = std::get_if<With>(&statement.node)) {
@@ -134,7 +135,7 @@ Interpreter::Flow Interpreter::run_if(const If& node, Activation& activation) {
     return run(node.otherwise, activation);
 }
 
-bool Interpreter::accepts(Runtime& runtime, Loop& loop, const Item& item, bool& yes) {
+bool Interpreter::accepts(Runtime& runtime, Loop& loop, Item& item, bool& yes) {
     Filtering& filtering = *static_cast<Filtering*>(loop.filter);
     Interpreter& self = *filtering.interpreter;
     if (self.out_of_stack()) return false;
@@ -145,7 +146,19 @@ bool Interpreter::accepts(Runtime& runtime, Loop& loop, const Item& item, bool& 
         !self.evaluate(*filtering.filter->condition, *filtering.activation, condition))
         return false;
     yes = truth(condition);
-    return !runtime.failed();
+    return self.unpacked(filtering.filter->target, *filtering.activation, item);
+}
+
+// What the names of a target hold, put together again: jinja2's filters pass on `(k, v)`, whatever was unpacked.
+bool Interpreter::unpacked(const Target& target, Activation& activation, Item& out) {
+    if (target.kind == Target::Kind::name) {
+        out = slot(target.variable, activation);
+        return !runtime_.failed();
+    }
+    std::vector<Item> items(target.parts.size());
+    for (size_t i = 0; i < items.size(); i++)
+        if (!unpacked(target.parts[i], activation, items[i])) return false;
+    return runtime_.tuple(items, out);
 }
 
 Interpreter::Flow Interpreter::run_for(const For& node, Activation& activation) {
@@ -259,27 +272,31 @@ Interpreter::Flow Interpreter::run_set_block(const SetBlock& node, Activation& a
 
 Interpreter::Flow Interpreter::run_filter_block(const FilterBlock& node, Activation& activation) {
     Item value;
-    std::string_view text;
     enter(node.entry, activation);
     Flow flow = captured(node.body, activation, value);
     if (flow != Flow::normal) return flow;
     for (const Suffix& filter : node.filters)
         if (!apply(filter, activation, value)) return Flow::failed;
     leave(node.entry, activation);
-    return to_text(runtime_, value, text) && write(text) ? Flow::normal : Flow::failed;
+    return write_block(value) ? Flow::normal : Flow::failed;
+}
+
+// jinja2 joins what a filter or call block gives without making it text.
+bool Interpreter::write_block(const Item& value) {
+    if (!value.is_string()) return runtime_.fail("a block gives '{}' where text is expected", type_name(value));
+    return write(value.view_text());
 }
 
 Interpreter::Flow Interpreter::run_call_block(const CallBlock& node, Activation& activation) {
-    const Macro* body = runtime_.make(Macro{&node.caller, &activation});
+    const Macro* body = runtime_.make(Macro{{}, &node.caller, &activation});
     Item value;
-    std::string_view text;
     if (node.call) {
         const Item caller = Item::of(body);
         if (!evaluate_suffixed(*node.call, activation, value, &caller)) return Flow::failed;
     } else if (!call_macro(*body, {}, value)) {
         return Flow::failed;
     }
-    return to_text(runtime_, value, text) && write(text) ? Flow::normal : Flow::failed;
+    return write_block(value) ? Flow::normal : Flow::failed;
 }
 
 }  // namespace nibble::text::jinja

@@ -15,6 +15,12 @@
 
 namespace nibble::text::jinja {
 
+// The variables of one call of a function of the template.
+struct Activation {
+    Activation* outer;
+    Item* slots;
+};
+
 class Interpreter {
 public:
     Interpreter(const Program& program, Runtime& runtime) : program_(program), runtime_(runtime) {}
@@ -23,11 +29,6 @@ public:
     size_t where() const { return at_; }
 
 private:
-    // The variables of one call of a function of the template.
-    struct Activation {
-        Activation* outer;
-        Item* slots;
-    };
     enum class Flow { normal, broken, continued, failed };
     struct Filtering;  // the state of a loop's filter
 
@@ -47,10 +48,12 @@ private:
     Flow run_filter_block(const FilterBlock& node, Activation& activation);
     Flow run_call_block(const CallBlock& node, Activation& activation);
     Flow captured(const Body& body, Activation& activation, Item& out);
-    static bool accepts(Runtime& runtime, Loop& loop, const Item& item, bool& yes);
+    static bool accepts(Runtime& runtime, Loop& loop, Item& item, bool& yes);
+    bool unpacked(const Target& target, Activation& activation, Item& out);
     bool assign(const Target& target, Activation& activation, const Item& value);
     bool check_namespaces(const Target& target, Activation& activation);
     bool write(std::string_view text);
+    bool write_block(const Item& value);
 
     bool evaluate(const Expression& e, Activation& activation, Item& out);
     bool evaluate_list(const Expression& e, Activation& activation, Item& out);
@@ -72,14 +75,6 @@ private:
     uint32_t at_ = 0;
     int macro_depth_ = 0;
     const char* stack_base_ = nullptr;
-
-    friend struct Macro;
-};
-
-// A macro, or the body of a call block, bound to the activation that it was defined in.
-struct Macro {
-    const MacroDefinition* definition;
-    Interpreter::Activation* outer;
 };
 
 }  // namespace nibble::text::jinja

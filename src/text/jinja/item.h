@@ -204,6 +204,13 @@ struct Joiner {
     bool used = false;
 };
 
+// A macro, or the body of a call block (which has no name), bound to the variables around it.
+struct Macro {
+    std::string_view name;
+    const struct MacroDefinition* definition;
+    struct Activation* outer;
+};
+
 struct Keyword {
     std::string_view name;
     Item value;

@@ -11,8 +11,8 @@ namespace nibble::text::jinja {
 struct Loop {
     Item source;
     Cursor cursor;
-    // The filter: whether the item takes part. Null when there is none.
-    bool (*accepts)(Runtime& runtime, Loop& loop, const Item& item, bool& yes) = nullptr;
+    // The filter: whether the item takes part, and what it is passed on as. Null when there is none.
+    bool (*accepts)(Runtime& runtime, Loop& loop, Item& item, bool& yes) = nullptr;
     void* filter = nullptr;  // what `accepts` works with
 
     int64_t index0 = -1;

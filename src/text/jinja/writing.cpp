@@ -65,11 +65,22 @@ public:
                 out_ += '>';
                 return true;
             case Kind::macro:
-                out_ += "<Macro>";
+                out_ += "<Macro ";
+                if (item.macro->name.empty())
+                    out_ += "anonymous";
+                else
+                    append_quoted(out_, item.macro->name);
+                out_ += '>';
                 return true;
-            case Kind::callable:
-                fmt::format_to(std::back_inserter(out_), "<function {}>", item.callable->name);
+            case Kind::callable: {
+                const Item& subject = item.callable->subject;
+                if (subject.is(Kind::missing))
+                    fmt::format_to(std::back_inserter(out_), "<function {}>", item.callable->name);
+                else
+                    fmt::format_to(std::back_inserter(out_), "<built-in method {} of {} object>", item.callable->name,
+                                   type_name(subject));
                 return true;
+            }
             case Kind::loop:
                 return loop(*item.loop);
             case Kind::cycler:
