@@ -8,9 +8,22 @@
 
 namespace nibble::ops {
 
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_attention_accepts(const AttentionArgs&, const device::Device&);  // attention.cu
+int64_t cuda_attention_scratch_bytes(const AttentionArgs&, const device::Device&);
+void run_cuda_attention(OpContext&, const AttentionArgs&);
+#endif
+
 namespace {
 
 constexpr Row<AttentionArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_attention_accepts,
+     .scratch_bytes = cuda_attention_scratch_bytes,
+     .run = run_cuda_attention},
+#endif
     {.name = "simd",
      .arch = Arch::cpu,
      .accepts = accepts_attention_simd,

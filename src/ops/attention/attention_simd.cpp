@@ -10,7 +10,8 @@
 // a key is one chain over D, whoever else is in the tile; the sums over keys are chains in order of position.
 #include "ops/attention/attention.h"
 #include "ops/attention/cpu_rows.h"
-#include "ops/linear/panel.h"
+#include "ops/crew.h"
+#include "ops/linear/cpu_layout.h"
 #include "ops/simd.h"
 
 #include "numeric/fp8.h"
@@ -83,17 +84,21 @@ namespace {
 
 using W = hn::Vec<Words>;
 
-// kLanes x kLanes 4-byte elements: out[i] lane r = rows[r][i].
-HWY_INLINE void transpose(const uint32_t* const* rows, int64_t offset, W (&out)[kLanes]) {
-    const Words d;
+HWY_INLINE W load_words(const std::byte* row, int64_t offset) {
+    return hn::LoadU(Words(), reinterpret_cast<const uint32_t*>(row) + offset);
+}
+
+// kLanes x kLanes 4-byte elements: out[i] lane r = element offset + i of rows[r].
+HWY_INLINE void transpose(const std::byte* const* rows, int64_t offset, W (&out)[kLanes]) {
 #if HWY_TARGET == HWY_SCALAR
-    out[0] = hn::LoadU(d, rows[0] + offset);
+    out[0] = load_words(rows[0], offset);
 #else
+    const Words d;
     const hn::RepartitionToWide<Words> d64;
     W blocks[kLanes];  // [i * kLanes/4 + g]: 128-bit block b = rows 4g…4g+3 at element 4b + i
     NIBBLE_UNROLL for (int64_t g = 0; g < kLanes / 4; ++g) {
-        const W a = hn::LoadU(d, rows[4 * g] + offset), b = hn::LoadU(d, rows[4 * g + 1] + offset);
-        const W c = hn::LoadU(d, rows[4 * g + 2] + offset), e = hn::LoadU(d, rows[4 * g + 3] + offset);
+        const W a = load_words(rows[4 * g], offset), b = load_words(rows[4 * g + 1], offset);
+        const W c = load_words(rows[4 * g + 2], offset), e = load_words(rows[4 * g + 3], offset);
         const auto ab_low = hn::BitCast(d64, hn::InterleaveLower(d, a, b));
         const auto ab_high = hn::BitCast(d64, hn::InterleaveUpper(d, a, b));
         const auto ce_low = hn::BitCast(d64, hn::InterleaveLower(d, c, e));
@@ -143,7 +148,8 @@ struct Tile {
         }
     } block, span, total;
     HWY_ALIGN float keys[kMaxHeadDim * kLanes * kKeyGroups];  // [group][dim][kLanes]
-    HWY_ALIGN uint32_t staged[kLanes * kMaxHeadDim];
+    HWY_ALIGN float staged[kLanes * kMaxHeadDim];
+    const std::byte* staged_row[kLanes];
     HWY_ALIGN float values[kValueFloats];
     const std::byte* key_row[kBlock + kKeyGroups * kLanes];
     const std::byte* value_row[kBlock];
@@ -151,40 +157,51 @@ struct Tile {
 
 alignas(64) constexpr std::byte kZeroRow[4 * kMaxHeadDim] = {};
 
+// The float32, or the two bf16, of every lane.
+template <int64_t kPerWord>
+HWY_INLINE void store_keys(W words, float* to) {
+    const Floats d;
+    if constexpr (kPerWord == 1) {
+        hn::Store(hn::BitCast(d, words), d, to);
+    } else {
+        hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(words)), d, to);
+        hn::Store(hn::BitCast(d, hn::And(words, hn::Set(Words(), 0xFFFF0000u))), d, to + kLanes);
+    }
+}
+
 // A group of kLanes keys to keys[group]: float32, lane = key.
 template <class T>
 void transpose_keys(Tile& tile, const std::byte* const* rows, int64_t group) {
-    float* to = tile.keys + group * tile.dim * kLanes;
     constexpr int64_t kPerWord = sizeof(T) == 4 ? 1 : 2;
-    const uint32_t* words[kLanes];
-    const int64_t count = (tile.dim + kPerWord - 1) / kPerWord;  // words a row
-    // Rows that are no whole number of squares, and E4M3 (as bf16, which holds it exactly), are staged.
-    const bool staged = sizeof(T) == 1 || tile.dim % (kPerWord * kLanes) != 0;
-    for (int64_t r = 0; r < kLanes; ++r) {
-        words[r] = reinterpret_cast<const uint32_t*>(rows[r]);
-        if (!staged) continue;
-        uint32_t* row = tile.staged + r * kMaxHeadDim;
-        words[r] = row;
-        if constexpr (sizeof(T) == 1) {
-            for (int64_t i = 0; i < tile.dim; i += kLanes)
-                store(load(reinterpret_cast<const T*>(rows[r]) + i, std::min(kLanes, tile.dim - i)),
-                      reinterpret_cast<numeric::bf16*>(row) + i);
-        } else {
-            std::memcpy(row, rows[r], static_cast<size_t>(tile.dim) * sizeof(T));
-        }
-    }
-    for (int64_t i = 0; i < count; i += kLanes) {
-        W square[kLanes];
-        transpose(words, i, square);
-        for (int64_t j = 0; j < std::min(kLanes, count - i); ++j, to += kPerWord * kLanes) {
-            if constexpr (kPerWord == 1) {
-                hn::Store(hn::BitCast(Floats(), square[j]), Floats(), to);
+    const int64_t words = (tile.dim + kPerWord - 1) / kPerWord;  // a row
+    // E4M3 (as bf16, which holds it exactly) and rows that are no whole number of squares are staged.
+    if (sizeof(T) == 1 || tile.dim % (kPerWord * kLanes) != 0) {
+        for (int64_t r = 0; r < kLanes; ++r) {
+            if constexpr (sizeof(T) == 1) {
+                auto* to = reinterpret_cast<numeric::bf16*>(tile.staged + r * kMaxHeadDim);
+                for (int64_t i = 0; i < tile.dim; i += kLanes)
+                    store(load(reinterpret_cast<const T*>(rows[r]) + i, std::min(kLanes, tile.dim - i)), to + i);
             } else {
-                hn::Store(hn::BitCast(Floats(), hn::ShiftLeft<16>(square[j])), Floats(), to);
-                if (2 * (i + j) + 1 < tile.dim)
-                    hn::Store(hn::BitCast(Floats(), hn::And(square[j], hn::Set(Words(), 0xFFFF0000u))), Floats(),
-                              to + kLanes);
+                std::memcpy(tile.staged + r * kMaxHeadDim, rows[r], static_cast<size_t>(tile.dim) * sizeof(T));
             }
+        }
+        rows = tile.staged_row;
+    }
+    const Floats d;
+    float* to = tile.keys + group * tile.dim * kLanes;
+    for (int64_t i = 0; i < words; i += kLanes) {
+        W square[kLanes];
+        transpose(rows, i, square);
+        if (HWY_LIKELY(kPerWord * (i + kLanes) <= tile.dim)) {
+            NIBBLE_UNROLL for (int64_t j = 0; j < kLanes; ++j, to += kPerWord * kLanes)
+                store_keys<kPerWord>(square[j], to);
+            continue;
+        }
+        for (int64_t j = 0; kPerWord * (i + j) < tile.dim; ++j, to += kPerWord * kLanes) {
+            if (kPerWord * (i + j + 1) <= tile.dim)
+                store_keys<kPerWord>(square[j], to);
+            else
+                hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(square[j])), d, to);  // the last of an odd dim
         }
     }
 }
@@ -276,6 +293,13 @@ void find_rows(Tile& tile, const AttentionArgs& a, const AttentionTask& task, in
     for (int64_t i = 0; i < kKeyGroups * kLanes; ++i) tile.key_row[end - begin + i] = kZeroRow;
 }
 
+// Rows [begin, end) into the L2 cache: rows of one head lie apart, which the processor does not foresee.
+HWY_INLINE void prefetch_rows(const std::byte* const* rows, int64_t begin, int64_t end, int64_t row_bytes) {
+    constexpr int kRead = 0, kL2 = 2;
+    for (int64_t i = begin; i < end; ++i)
+        for (int64_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(rows[i] + byte, kRead, kL2);
+}
+
 // Scores of the keys from `begin` on (`padded` of them, whole vectors) become weights exp(score - largest), 0 for keys
 // that a query does not see.
 void soften(Tile& tile, int64_t begin, int64_t padded, float scale) {
@@ -309,13 +333,26 @@ void soften(Tile& tile, int64_t begin, int64_t padded, float scale) {
     }
 }
 
+// A row of a head as float32, zeros after it.
+template <class T>
+HWY_INLINE void load_row(const T* from, int64_t dim, int64_t padded, float* to) {
+    int64_t i = 0;
+    for (; i + kLanes <= dim; i += kLanes) hn::Store(load(from + i), Floats(), to + i);
+    for (; i < padded; i += kLanes)
+        hn::Store(load(from + i, std::clamp<int64_t>(dim - i, 0, kLanes)), Floats(), to + i);
+}
+
 // tile.block from the keys [begin, end), begin a multiple of kLanes, at most kBlock of them.
 template <class T>
 void attend_block(Tile& tile, const AttentionArgs& a, const AttentionTask& task, int64_t begin, int64_t end,
                   float scale) {
     find_rows(tile, a, task, begin, end);
-    const int64_t count = end - begin;
-    for (int64_t k = 0; k < count; k += kKeyGroups * kLanes) {
+    const int64_t count = end - begin, row_bytes = tile.dim * static_cast<int64_t>(sizeof(T));
+    constexpr int64_t kStep = kKeyGroups * kLanes;
+    prefetch_rows(tile.key_row, 0, std::min(2 * kStep, count), row_bytes);
+    for (int64_t k = 0; k < count; k += kStep) {
+        prefetch_rows(tile.key_row, std::min(k + 2 * kStep, count), std::min(k + 3 * kStep, count), row_bytes);
+        prefetch_rows(tile.value_row, k, std::min(k + kStep, count), row_bytes);
         const int64_t groups = std::min<int64_t>(kKeyGroups, (count - k + kLanes - 1) / kLanes);
         for (int64_t g = 0; g < groups; ++g) transpose_keys<T>(tile, tile.key_row + k + g * kLanes, g);
         if (groups == kKeyGroups)
@@ -331,10 +368,8 @@ void attend_block(Tile& tile, const AttentionArgs& a, const AttentionTask& task,
     for (int64_t k = 0; k < count; k += rows) {
         const int64_t stop = std::min(k + rows, count);
         for (int64_t r = k; r < stop; ++r)
-            for (int64_t i = 0; i < tile.padded; i += kLanes)
-                hn::Store(load(reinterpret_cast<const T*>(tile.value_row[r]) + i,
-                               std::clamp<int64_t>(tile.dim - i, 0, kLanes)),
-                          Floats(), tile.values + (r - k) * tile.padded + i);
+            load_row(reinterpret_cast<const T*>(tile.value_row[r]), tile.dim, tile.padded,
+                     tile.values + (r - k) * tile.padded);
         for (int64_t i = 0; i < tile.queries; i += 4) {
             const int64_t queries = std::min<int64_t>(4, tile.queries - i);
             const int64_t from = std::max(k, tile.low[i] - begin);
@@ -401,14 +436,7 @@ void write_result(const AttentionArgs& a, const float* value, float weight, int6
 }
 
 template <class T>
-void load_query(const T* from, int64_t dim, int64_t padded, float* to) {
-    for (int64_t i = 0; i < padded; i += kLanes)
-        hn::Store(load(from + i, std::clamp<int64_t>(dim - i, 0, kLanes)), Floats(), to + i);
-}
-
-template <class T>
-void attend(const AttentionArgs& a, const AttentionTask& task, float* partials, int64_t spans) {
-    Tile tile;
+void attend(Tile& tile, const AttentionArgs& a, const AttentionTask& task, float* partials, int64_t spans) {
     const Sequences& s = a.sequences;
     const int64_t group = a.query_heads / a.kv_heads;
     const int64_t first_row = s.row_start.as<const int32_t>()[task.sequence];
@@ -417,6 +445,8 @@ void attend(const AttentionArgs& a, const AttentionTask& task, float* partials, 
     tile.queries = task.queries;
     tile.dim = a.head_dim;
     tile.padded = padded_dim(a.head_dim);
+    for (int64_t r = 0; r < kLanes; ++r)
+        tile.staged_row[r] = reinterpret_cast<const std::byte*>(tile.staged + r * kMaxHeadDim);
     const auto row_of = [&](int64_t i) { return (task.first_query + i) / group; };
     const auto head_of = [&](int64_t i) { return task.kv_head * group + (task.first_query + i) % group; };
     for (int64_t i = 0; i < tile.queries; ++i) {
@@ -427,9 +457,9 @@ void attend(const AttentionArgs& a, const AttentionTask& task, float* partials, 
             a.q.row(first_row + row_of(i)) + head_of(i) * a.head_dim * numeric::size_bytes(a.q.dtype());
         float* to = tile.q + i * tile.padded;
         if (a.q.dtype() == DType::f32)
-            load_query(reinterpret_cast<const float*>(q), tile.dim, tile.padded, to);
+            load_row(reinterpret_cast<const float*>(q), tile.dim, tile.padded, to);
         else
-            load_query(reinterpret_cast<const numeric::bf16*>(q), tile.dim, tile.padded, to);
+            load_row(reinterpret_cast<const numeric::bf16*>(q), tile.dim, tile.padded, to);
     }
     const float scale = a.scale * (a.k_pages.dtype() == DType::f8_e4m3 ? a.k_scale : 1.0f);
     const int64_t low = tile.low[0], high = tile.high[tile.queries - 1];
@@ -462,15 +492,24 @@ void attend(const AttentionArgs& a, const AttentionTask& task, float* partials, 
     }
 }
 
-// The task's span of every query to its place in partials ([row][head][spans]), or all spans to the result.
-void attend_simd(const AttentionArgs& a, const AttentionTask& task, float* partials, int64_t spans) {
-    switch (a.k_pages.dtype()) {
-        case DType::f32:
-            return attend<float>(a, task, partials, spans);
-        case DType::f8_e4m3:
-            return attend<uint8_t>(a, task, partials, spans);
-        default:
-            return attend<numeric::bf16>(a, task, partials, spans);
+// Tasks from the last to the first, as `next` deals them out: spans of every query to their place in partials ([row]
+// [head][spans]), or all spans to the result. A worker's tile is large: one for all its tasks.
+void attend_simd(const AttentionArgs& a, std::span<const AttentionTask> tasks, std::atomic<size_t>& next,
+                 float* partials, int64_t spans) {
+    Tile tile;
+    for (size_t i = next.fetch_add(1, std::memory_order_relaxed); i < tasks.size();
+         i = next.fetch_add(1, std::memory_order_relaxed)) {
+        const AttentionTask& task = tasks[tasks.size() - 1 - i];
+        switch (a.k_pages.dtype()) {
+            case DType::f32:
+                attend<float>(tile, a, task, partials, spans);
+                break;
+            case DType::f8_e4m3:
+                attend<uint8_t>(tile, a, task, partials, spans);
+                break;
+            default:
+                attend<numeric::bf16>(tile, a, task, partials, spans);
+        }
     }
 }
 
@@ -618,10 +657,15 @@ void attention_simd(OpContext& context, const AttentionArgs& a) {
                                       static_cast<int32_t>(span),  span_keys};
                 }
         });
-    // From the end: later tiles of a prompt see more keys, and the longest work should not come last.
-    draw(context, count, [&](int64_t i) {
-        HWY_DYNAMIC_DISPATCH(attend_simd)(a, tasks[count - 1 - i], partials, bounds.spans);
-    });
+    // Later tiles of a prompt see more keys, and the longest work should not come last: dealt from the end.
+    std::atomic<size_t> next = 0;
+    const auto work = [&](int, int) {
+        HWY_DYNAMIC_DISPATCH(attend_simd)(a, {tasks, static_cast<size_t>(count)}, next, partials, bounds.spans);
+    };
+    if (workers(context) == 1 || count <= 1)
+        work(0, 1);
+    else
+        context.threads->run(work);
     if (!bounds.split) return;
     share(context, s.tokens, bounds.partials * a.head_dim, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
