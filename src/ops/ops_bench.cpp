@@ -165,6 +165,8 @@ public:
         constexpr int64_t kChannels = kInner + 2 * kGroups * kState, kSlots = 64;
         device::Buffer states = allocate(kSlots * kInner * kState * 4), conv = allocate(kSlots * kChannels * 3 * 2);
         std::vector<float> ones(kChannels * 4, 0.1f);
+        std::fill_n(reinterpret_cast<float*>(states.data()), states.bytes() / 4, 0.5f);
+        std::fill_n(reinterpret_cast<float*>(conv.data()), conv.bytes() / 4, 0.0f);
         int32_t row_start[] = {0, static_cast<int32_t>(rows)}, slot = 0, length = 1000;
         MambaArgs a{.heads = kHeads, .head_dim = kDim, .groups = kGroups, .state_size = kState, .conv_kernel = 4};
         a.u = activations(rows, kInner + kChannels + kHeads);

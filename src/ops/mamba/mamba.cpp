@@ -6,9 +6,22 @@
 
 namespace nibble::ops {
 
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_mamba_accepts(const MambaArgs&, const device::Device&);  // mamba.cu
+int64_t cuda_mamba_scratch_bytes(const MambaArgs&, const device::Device&);
+void run_cuda_mamba(OpContext&, const MambaArgs&);
+#endif
+
 namespace {
 
 constexpr Row<MambaArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_mamba_accepts,
+     .scratch_bytes = cuda_mamba_scratch_bytes,
+     .run = run_cuda_mamba},
+#endif
     {.name = "simd",
      .arch = Arch::cpu,
      .accepts = accepts_mamba_simd,

@@ -60,6 +60,54 @@ F gather_column(const T* rows, int64_t width, int64_t j, int64_t count) {
     return hn::Load(Floats(), lane);
 }
 
+// Columns of whole vectors of rows at once, for the kernels that models have.
+HWY_INLINE void load_columns(const float* rows, F (&column)[4]) {
+    hn::LoadInterleaved4(Floats(), rows, column[0], column[1], column[2], column[3]);
+}
+HWY_INLINE void load_columns(const float* rows, F (&column)[3]) {
+    hn::LoadInterleaved3(Floats(), rows, column[0], column[1], column[2]);
+}
+HWY_INLINE void load_columns(const numeric::bf16* rows, F (&column)[3]) {
+    const Words d;
+    hn::Vec<Halves> half[3];
+    hn::LoadInterleaved3(Halves(), reinterpret_cast<const uint16_t*>(rows), half[0], half[1], half[2]);
+    NIBBLE_UNROLL for (int j = 0; j < 3; ++j) column[j] =
+        hn::BitCast(Floats(), hn::ShiftLeft<16>(hn::PromoteTo(d, half[j])));
+}
+HWY_INLINE void store_columns(const F (&column)[3], float* rows) {
+    hn::StoreInterleaved3(column[0], column[1], column[2], Floats(), rows);
+}
+HWY_INLINE void store_columns(const F (&column)[3], numeric::bf16* rows) {
+    hn::Vec<Halves> half[3];
+    NIBBLE_UNROLL for (int j = 0; j < 3; ++j) half[j] =
+        hn::DemoteTo(Halves(), hn::BitCast(Integers(), hn::ShiftRight<16>(hn::BitCast(Words(), column[j]))));
+    hn::StoreInterleaved3(half[0], half[1], half[2], Halves(), reinterpret_cast<uint16_t*>(rows));
+}
+
+// kLanes channels of a kernel of 4 taps; the same sums as convolve().
+template <class T, class Kept>
+void convolve4(const MambaArgs& a, const MambaPiece& piece, const MambaWave& wave, int64_t c, F offset) {
+    const int64_t channels = a.conv_weight.dim(0), inner = a.heads * a.head_dim;
+    Kept* state = a.conv_state.row_as<Kept>(piece.slot) + c * 3;
+    F w[4], past[3];
+    load_columns(a.conv_weight.as<const float>() + c * 4, w);
+    if (piece.fresh)
+        past[0] = past[1] = past[2] = hn::Zero(Floats());
+    else
+        load_columns(state, past);
+    for (int64_t t = 0; t < piece.rows; ++t) {
+        const F newest = load(a.u.row_as<const T>(piece.first_row + t) + inner + c);
+        const F older = hn::MulAdd(w[2], past[2], hn::MulAdd(w[1], past[1], hn::MulAdd(w[0], past[0], offset)));
+        const F sum = hn::MulAdd(w[3], newest, older);
+        past[0] = past[1];
+        past[1] = past[2];
+        past[2] = rounded_as<Kept>(newest);
+        store(rounded_as<T>(hn::Mul(sum, sigmoid(sum))),
+              wave.conv + (piece.first_row + t - wave.first_row) * channels + c);
+    }
+    store_columns(past, state);
+}
+
 // Channels [begin, end) of a piece: convolution, silu, and the conv state.
 template <class T, class Kept>
 void convolve(const MambaArgs& a, const MambaPiece& piece, const MambaWave& wave, int64_t begin, int64_t end) {
@@ -67,6 +115,11 @@ void convolve(const MambaArgs& a, const MambaPiece& piece, const MambaWave& wave
     const float* bias = a.conv_bias.empty() ? nullptr : a.conv_bias.as<const float>();
     for (int64_t c = begin; c < end; c += kLanes) {
         const int64_t lanes = std::min(kLanes, end - c);
+        const F offset = bias != nullptr ? load(bias + c, lanes) : hn::Zero(Floats());
+        if (kernel == 4 && lanes == kLanes) {
+            convolve4<T, Kept>(a, piece, wave, c, offset);
+            continue;
+        }
         Kept* state = a.conv_state.row_as<Kept>(piece.slot) + c * (kernel - 1);
         // w[kernel - 1] meets the newest input; past[0] is the oldest.
         F w[kMaxConvKernel], past[kMaxConvKernel];
@@ -74,7 +127,6 @@ void convolve(const MambaArgs& a, const MambaPiece& piece, const MambaWave& wave
             w[j] = gather_column(a.conv_weight.as<const float>() + c * kernel, kernel, j, lanes);
         for (int64_t j = 0; j < kernel - 1; ++j)
             past[j] = piece.fresh ? hn::Zero(Floats()) : gather_column(state, kernel - 1, j, lanes);
-        const F offset = bias != nullptr ? load(bias + c, lanes) : hn::Zero(Floats());
         for (int64_t t = 0; t < piece.rows; ++t) {
             const F newest = load(a.u.row_as<const T>(piece.first_row + t) + inner + c, lanes);
             F sum = offset;
