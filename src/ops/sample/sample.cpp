@@ -11,9 +11,22 @@ void sample_ref(OpContext&, const SampleArgs&);                         // sampl
 void sample_simd(OpContext&, const SampleArgs&);                        // sample_simd.cpp
 int64_t sample_simd_scratch(const SampleArgs&, const device::Device&);  // sample_simd.cpp
 
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_sample_accepts(const SampleArgs&, const device::Device&);  // sample.cu
+int64_t cuda_sample_scratch_bytes(const SampleArgs&, const device::Device&);
+void run_cuda_sample(OpContext&, const SampleArgs&);
+#endif
+
 namespace {
 
 constexpr Row<SampleArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_sample_accepts,
+     .scratch_bytes = cuda_sample_scratch_bytes,
+     .run = run_cuda_sample},
+#endif
     {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = sample_simd_scratch, .run = sample_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = sample_ref},
 };

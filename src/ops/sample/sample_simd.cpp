@@ -95,8 +95,8 @@ uint64_t weigh(const float* x, int64_t count, float largest, float inverse_tempe
             const auto z = hn::Mul(hn::Sub(hn::LoadU(d, x + i), largest_v), inverse);
             add_weights(d, z, hn::Ge(z, lowest), sum);
         }
-        uint64_t block =
-            hn::GetLane(hn::SumOfLanes(du, sum)) - static_cast<uint64_t>(i - begin) * weight::kToIntegerBits;
+        const uint64_t added = static_cast<uint64_t>((i - begin) / lanes) * weight::kToIntegerBits;
+        uint64_t block = hn::GetLane(hn::SumOfLanes(du, hn::Sub(sum, hn::Set(du, added))));
         for (; i < end; ++i)
             if (const float z = (x[i] - largest) * inverse_temperature; z >= min_z) block += sample_weight(z);
         if (sums != nullptr) sums[begin / kSampleBlock] = block;
