@@ -36,7 +36,7 @@ Result<std::optional<Config>> load_if_there(const fs::path& file) {
 
 struct Checkpoint::State {
     fs::path folder;
-    std::optional<Config> config, generation_config, hf_quant_config;
+    std::optional<Config> config, generation_config;
     std::optional<QuantScheme> quant_scheme;
     std::vector<fs::path> files;
     std::vector<File> opened;          // as files; empty without tensor headers
@@ -134,9 +134,8 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const fs::path& folde
     if (!state->config)
         return error(ErrorCode::not_found, "{}: no config.json in it: not a model folder", folder.string());
     TRY(state->generation_config, load_if_there(folder / "generation_config.json"));
-    TRY(state->hf_quant_config, load_if_there(folder / "hf_quant_config.json"));
-    TRY(state->quant_scheme,
-        QuantScheme::parse(state->hf_quant_config ? &*state->hf_quant_config : nullptr, *state->config));
+    TRY(const auto hf_quant_config, load_if_there(folder / "hf_quant_config.json"));
+    TRY(state->quant_scheme, QuantScheme::parse(hf_quant_config ? &*hf_quant_config : nullptr, *state->config));
     TRY(const ShardIndex index, find_shards(folder, options.headers_only));
     TRY_VOID(state->read_headers(options, index));
     state->drop_behind = options.page_cache == PageCache::drop;
