@@ -10,7 +10,9 @@ if(NIBBLE_CUDA)
   endif()
   enable_language(CUDA)
   find_package(CUDAToolkit 13.0 REQUIRED)
-  set(CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS} -std=c++20")  # CMake 3.25 does not know that nvcc 13 has it
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # CMake 3.25 does not know that nvcc 13 has it
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_FLAGS_RELWITHDEBINFO "-O3 -lineinfo")
   # fmt 9 does not know that this compiler has constexpr; its consteval check of format strings is left to g++.
   add_compile_definitions($<$<COMPILE_LANGUAGE:CUDA>:FMT_CONSTEVAL=> $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
@@ -25,7 +27,6 @@ function(nibble_cuda_objects room suffix architectures)
   endif()
   set(name nibble_${room}_cuda${suffix})
   add_library(${name} OBJECT ${sources})
-  set_property(TARGET ${name} PROPERTY CXX_STANDARD)  # CUDA would inherit it; the flag above says it
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${architectures}")
   target_include_directories(${name} PRIVATE src)
   target_compile_definitions(${name} PRIVATE NIBBLE_HAVE_CUDA)

@@ -4,15 +4,30 @@
 #include "cli/verb.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string>
+#include <vector>
 
 namespace nibble::cli {
 namespace {
+
+// "--port N        where to listen (8000)": the name of the value before, its default behind.
+class HelpFormatter final : public CLI::Formatter {
+public:
+    std::string make_option_opts(const CLI::Option* option) const override {
+        return option->get_type_size() == 0 || option->get_type_name().empty() ? "" : " " + option->get_type_name();
+    }
+    std::string make_option_desc(const CLI::Option* option) const override {
+        const std::string usual = option->get_default_str();
+        return usual.empty() ? option->get_description() : fmt::format("{} ({})", option->get_description(), usual);
+    }
+};
 
 int fail(const std::string& verb, const Error& failure) {
     fmt::print(stderr, "nibble{}{}: {}\n", verb.empty() ? "" : " ", verb, failure.message);
@@ -23,12 +38,14 @@ int fail(const std::string& verb, const Error& failure) {
 int run(int argc, char** argv) {
     CLI::App program("Serves 4-bit language models at the speed of the memory they are read from.", "nibble");
     program.require_subcommand(1);
-    program.get_formatter()->column_width(36);
-    program.footer("Exit codes and the order in which flags, environment and file count: docs/cli.md");
+    program.formatter(std::make_shared<HelpFormatter>());
+    program.get_formatter()->column_width(32);
+    program.footer("Exit codes and the order in which flags, environment and file count: docs/cli.md\n");
 
     Action action;
     add_serve(program, action);
     add_run(program, action);
+    add_bench(program, action);
     add_version(program, action);
 
     try {
@@ -37,7 +54,12 @@ int run(int argc, char** argv) {
         return program.exit(wanted);
     } catch (const CLI::Error& failure) {
         const auto named = program.get_subcommands();
-        return fail(named.empty() ? "" : named.front()->get_name(), {ErrorCode::usage, failure.what(), {}});
+        if (!named.empty()) return fail(named.front()->get_name(), {ErrorCode::usage, failure.what(), {}});
+        std::vector<std::string> verbs;
+        for (const CLI::App* verb : program.get_subcommands([](CLI::App*) { return true; }))
+            verbs.push_back(verb->get_name());
+        const std::string found = argc > 1 ? fmt::format("found {}", argv[1]) : "found none";
+        return fail("", error(ErrorCode::usage, "expected a verb ({}), {}", fmt::join(verbs, ", "), found));
     }
     CLI::App& verb = *program.get_subcommands().front();
     Result<Settings> settings = complete_flags(program, verb);

@@ -5,6 +5,7 @@
 #include "cli/checksum.h"
 #include "cli/generation_defaults.h"
 #include "device/buffer.h"
+#include "device/have_cuda.h"
 #include "engine/step.h"
 #include "ops/bandwidth.h"
 
@@ -124,7 +125,15 @@ Result<void> refuse_missing_rows(const ops::Program& program, const device::Devi
 
 // Bytes per second; 0 where it cannot be measured, for a server without this figure is better than none.
 double measure_bandwidth(const device::Device& device, ThreadPool& threads) {
-    if (!device.is_cpu()) return 0;
+    if (!device.is_cpu()) {
+        if constexpr (device::kHaveCuda) {
+            const auto reading = device::read_memory(device);  // before the caches are allocated
+            const int64_t most = reading ? reading->available_bytes / 2 : 0;
+            const auto gb = ops::measure_gpu_read_bandwidth(device, std::min(int64_t{8} << 30, most));
+            return gb ? *gb * 1e9 : 0;
+        }
+        return 0;
+    }
     const int64_t bytes = std::clamp(8 * device.l2_bytes, int64_t{64} << 20, int64_t{1} << 30);
     const auto buffer = device::Buffer::allocate(device, bytes, "the bandwidth probe");
     if (!buffer) return 0;
@@ -206,7 +215,9 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     }
 
     // Text beside weights: one waits for the disk, the other for a processor.
-    std::future<Result<Text>> text = std::async(std::launch::async, [&] { return load_text(flags, folder); });
+    std::future<Result<Text>> text = std::async(std::launch::async, [&]() -> Result<Text> {
+        return options.text ? load_text(flags, folder) : Text{};
+    });
     load.source = flags.random_weights ? model::LoadOptions::Source::random : model::LoadOptions::Source::checkpoint;
     load.progress = [&](const model::LoadProgress& progress) {
         session->bytes_read_ = std::max(session->bytes_read_, progress.bytes_read);
@@ -226,6 +237,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
                                        .max_sequences = session->plan_.sequences,
                                        .max_step_tokens = flags.max_num_batched_tokens,
                                        .max_context = session->plan_.context}));
+    session->executor_ = executor.get();
     const int64_t sequences = session->plan_.sequences;
     session->engine_ = std::make_unique<engine::Engine>(
         std::move(executor),
@@ -242,7 +254,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     TRY(served.defaults, generation_defaults(*session->checkpoint_));
     served.defaults.eos_ids.assign(session->model_->spec().eos_ids.begin(), session->model_->spec().eos_ids.end());
     // A chat model's tokenizer names the token that ends a turn even where generation_config.json forgot it.
-    if (const auto eos = served.tokenizer->eos_id();
+    if (const auto eos = served.tokenizer ? served.tokenizer->eos_id() : std::nullopt;
         eos && std::find(served.defaults.eos_ids.begin(), served.defaults.eos_ids.end(), *eos) ==
                    served.defaults.eos_ids.end())
         served.defaults.eos_ids.push_back(*eos);

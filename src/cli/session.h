@@ -11,6 +11,7 @@
 #include "cli/plan.h"
 #include "device/device.h"
 #include "engine/engine.h"
+#include "engine/step.h"
 #include "model/model.h"
 #include "ops/program.h"
 #include "server/served_model.h"
@@ -27,6 +28,7 @@ struct SessionOptions {
     uint64_t default_sequences = 64;
     int64_t max_queue = 0;                  // 0: four times the sequences that run
     std::vector<std::string> served_names;  // none: by the model argument
+    bool text = true;                       // bench needs no tokenizer
     bool measure_bandwidth = false;         // about 0.2 s, before the engine has the threads
     // From the opening thread: "reading", bytes of bytes. Called often; the plan is made before the first call.
     std::function<void(std::string_view stage, int64_t bytes, int64_t total_bytes)> progress;
@@ -47,6 +49,8 @@ public:
     const model::Model& model() const { return *model_; }
     const Plan& plan() const { return plan_; }
     engine::Engine& engine() { return *engine_; }
+    // For a profile while the engine is idle.
+    engine::ModelExecutor& executor() { return *executor_; }
     const server::ServedModel& served_model() const { return served_; }
     ThreadPool& threads() { return *threads_; }
 
@@ -67,7 +71,8 @@ private:
     std::shared_ptr<const checkpoint::Checkpoint> checkpoint_;
     Plan plan_;
     std::unique_ptr<engine::Engine> engine_;
-    const model::Model* model_ = nullptr;  // the engine's executor owns it
+    engine::ModelExecutor* executor_ = nullptr;  // the engine owns it
+    const model::Model* model_ = nullptr;        // the executor owns it
     server::ServedModel served_;
     double load_seconds_ = 0;
     int64_t bytes_read_ = 0;

@@ -2,11 +2,14 @@
 
 #include "base/check.h"
 #include "device/buffer.h"
+#include "device/have_cuda.h"
 #include "numeric/bf16.h"
 #include "numeric/fp4.h"
 #include "numeric/fp8.h"
 #include "numeric/nvfp4.h"
 #include "ops/linear/cpu_layout.h"
+#include "ops/linear/cuda_layout.h"
+#include "ops/linear/repack.h"
 
 #include <algorithm>
 #include <cstring>
@@ -60,6 +63,53 @@ Result<void> pack_rows16(const WeightSource& source, const Weight& weight) {
         for (int64_t r = 0; r < rows; r += kBlockRows)
             pack_rows16_block(source.format, source.k, std::min(kBlockRows, rows - r), staging.get() + r * code_bytes,
                               scales + r * scale_bytes, weight.data + (row + r) / kBlockRows * block_bytes);
+    }
+    return {};
+}
+
+int64_t row_tiles(int64_t n) {
+    return (n + cuda_layout::kTileRows - 1) / cuda_layout::kTileRows;
+}
+
+// Of sixteen rows.
+int64_t tile_row_bytes(WeightFormat format, int64_t k) {
+    const int64_t tiles = (k + cuda_layout::kTileInputs - 1) / cuda_layout::kTileInputs;
+    switch (format) {
+        case WeightFormat::nvfp4:
+            return tiles * cuda_layout::kNvfp4TileBytes;
+        case WeightFormat::fp8:
+            return tiles * cuda_layout::kFp8TileBytes;
+        case WeightFormat::bf16:
+            return tiles * cuda_layout::kBf16TileBytes;
+        case WeightFormat::f32:
+            break;
+    }
+    CHECK(false, "float32 weights have no tiles");
+    return 0;
+}
+
+// Rows go to the device as the file has them, a piece at a time, and are brought into tiles there.
+[[maybe_unused]] Result<void> pack_tiles(const WeightSource& source, const device::Device& device,
+                                         device::Stream stream, const Weight& weight) {
+    constexpr int64_t kTilePieceBytes = int64_t{16} << 20;
+    const int64_t code_bytes = row_code_bytes(source.format, source.k);
+    const int64_t scale_bytes = row_scale_bytes(source.format, source.k);
+    const int64_t wanted = std::max<int64_t>(1, kTilePieceBytes / std::max<int64_t>(1, code_bytes + scale_bytes));
+    const int64_t piece = std::min(row_tiles(source.n), (wanted + 15) / 16) * 16;
+    const int64_t scales_at = (piece * code_bytes + 255) / 256 * 256;
+    const auto host = std::make_unique<std::byte[]>(static_cast<size_t>(scales_at + piece * scale_bytes));
+    TRY(const device::Buffer raw,
+        device::Buffer::allocate(device, scales_at + piece * scale_bytes, "a matrix as stored"));
+    for (int64_t row = 0; row < source.n; row += piece) {
+        const int64_t rows = std::min(piece, source.n - row);
+        TRY_VOID(source.read_rows(row, rows, host.get(), scale_bytes > 0 ? host.get() + scales_at : nullptr));
+        device::copy_to_device(device, stream, raw.data(), host.get(), rows * code_bytes);
+        if (scale_bytes > 0)
+            device::copy_to_device(device, stream, raw.data() + scales_at, host.get() + scales_at, rows * scale_bytes);
+        if constexpr (device::kHaveCuda)
+            repack_tiles(source.format, raw.data(), raw.data() + scales_at, rows, source.k,
+                         weight.data + row / 16 * tile_row_bytes(source.format, source.k), stream);
+        device::synchronize(device, stream);
     }
     return {};
 }
@@ -128,8 +178,9 @@ int64_t row_scale_bytes(WeightFormat format, int64_t k) {
     return format == WeightFormat::nvfp4 ? k / numeric::kNvfp4Group : 0;
 }
 
-WeightLayout preferred_layout(WeightFormat, int64_t, int64_t, const device::Device& device) {
-    return device.is_cpu() ? WeightLayout::cpu_rows16 : WeightLayout::row_major;
+WeightLayout preferred_layout(WeightFormat format, int64_t, int64_t k, const device::Device& device) {
+    if (device.is_cpu()) return WeightLayout::cpu_rows16;
+    return format == WeightFormat::f32 || k % 8 != 0 ? WeightLayout::row_major : WeightLayout::cuda_tiles;
 }
 
 int64_t packed_bytes(WeightFormat format, WeightLayout layout, int64_t n, int64_t k) {
@@ -139,7 +190,7 @@ int64_t packed_bytes(WeightFormat format, WeightLayout layout, int64_t n, int64_
         case WeightLayout::cpu_rows16:
             return row_blocks(n) * rows16_block_bytes(format, k);
         case WeightLayout::cuda_tiles:
-            break;
+            return row_tiles(n) * tile_row_bytes(format, k);
     }
     CHECK(false, "no packed size for layout {}", static_cast<int>(layout));
     return 0;
@@ -167,6 +218,7 @@ Result<void> pack(const WeightSource& source, const device::Device& device, devi
         case WeightLayout::cpu_rows16:
             return pack_rows16(source, weight);
         case WeightLayout::cuda_tiles:
+            if constexpr (device::kHaveCuda) return pack_tiles(source, device, stream, weight);
             break;
     }
     CHECK(false, "{}: layout {} cannot be packed", weight.name, static_cast<int>(weight.layout));

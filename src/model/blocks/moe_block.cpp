@@ -7,14 +7,20 @@ using device::Tensor;
 void MoeBlock::forward(ops::OpContext& context, const Step&, const Norm& norm, Tensor x) const {
     ops::ModuleScope scope(context, module);
     device::ArenaScope arena(*context.arena);
-    Tensor normed = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
-    norm.forward(context, x, normed);
     ops::MoeArgs args = mixer;
-    args.x = normed;
+    args.x = x;
     args.residual = x;
     args.y = x;
+    if (!biased_shared && norm.weight.dtype() == x.dtype()) {
+        args.norm_weight = norm.weight;
+        args.norm_eps = norm.eps;
+        ops::moe(context, args);
+        return;
+    }
+    args.x = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
+    norm.forward(context, x, args.x);
     ops::moe(context, args);
-    if (biased_shared) biased_shared->add(context, normed, x);
+    if (biased_shared) biased_shared->add(context, args.x, x);
 }
 
 }  // namespace nibble::model

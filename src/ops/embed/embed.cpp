@@ -6,13 +6,37 @@
 
 namespace nibble::ops {
 
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_embed_accepts(const EmbedArgs&, const device::Device&);  // embed.cu
+void run_cuda_embed(OpContext&, const EmbedArgs&);
+#endif
+
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_gather_rows_accepts(const GatherRowsArgs&, const device::Device&);  // embed.cu
+void run_cuda_gather_rows(OpContext&, const GatherRowsArgs&);
+#endif
+
 namespace {
 
 constexpr Row<EmbedArgs> kEmbedRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_embed_accepts,
+     .scratch_bytes = nullptr,
+     .run = run_cuda_embed},
+#endif
     {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = embed_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = embed_ref},
 };
 constexpr Row<GatherRowsArgs> kGatherRowsRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_gather_rows_accepts,
+     .scratch_bytes = nullptr,
+     .run = run_cuda_gather_rows},
+#endif
     {.name = "copy", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = gather_rows_copy},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = gather_rows_ref},
 };

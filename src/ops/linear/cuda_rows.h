@@ -7,6 +7,12 @@ namespace nibble::ops {
 
 inline constexpr int kStreamMaxTokens = 16;              // tokens that one pass over the weights serves
 inline constexpr int64_t kStreamTokenBytes = 96 * 1024;  // of shared memory for their inputs
+bool stream_linear_accepts(const LinearArgs&, const device::Device&);
+int64_t stream_linear_scratch_bytes(const LinearArgs&, const device::Device&);
 void run_stream_linear(OpContext&, const LinearArgs&);
+
+// Any format and shape in row_major, a warp an output: what the tiles cannot hold.
+bool plain_linear_accepts(const LinearArgs&, const device::Device&);
+void run_plain_linear(OpContext&, const LinearArgs&);
 
 }  // namespace nibble::ops

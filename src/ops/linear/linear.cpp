@@ -3,12 +3,26 @@
 
 #include "ops/element.h"
 #include "ops/linear/cpu_rows.h"
+#include "ops/linear/cuda_rows.h"
+#include "ops/norm/norm.h"
 
 namespace nibble::ops {
 
 namespace {
 
 constexpr Row<LinearArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda_stream",
+     .arch = Arch::cuda_any,
+     .accepts = stream_linear_accepts,
+     .scratch_bytes = stream_linear_scratch_bytes,
+     .run = run_stream_linear},
+    {.name = "cuda_plain",
+     .arch = Arch::cuda_any,
+     .accepts = plain_linear_accepts,
+     .scratch_bytes = nullptr,
+     .run = run_plain_linear},
+#endif
     {.name = "avx512_bf16",
      .arch = Arch::cpu,
      .accepts = accepts_linear_avx512_bf16,
@@ -62,6 +76,15 @@ void linear(OpContext& context, const LinearArgs& a) {
     CHECK(a.norm_weight.empty() || (a.norm_weight.elements() == k && is_activation(a.norm_weight.dtype())),
           "{}: norm_weight is {}", a.weight.name, a.norm_weight.describe());
     if (rows == 0) return;
+    if (!a.norm_weight.empty() && !context.device->is_cpu() && a.weight.layout == WeightLayout::row_major) {
+        device::ArenaScope scope(*context.arena);  // no CUDA row normalises what it multiplies by row-major weights
+        LinearArgs plain = a;
+        plain.x = context.allocate(a.x.dtype(), {rows, k});
+        plain.norm_weight = {};
+        rms_norm(context, {.x = a.x, .weight = a.norm_weight, .y = plain.x, .eps = a.norm_eps});
+        dispatch(context, kLinear, plain);
+        return;
+    }
     dispatch(context, kLinear, a);
 }
 

@@ -249,6 +249,16 @@ void launch_format(OpContext& context, const LinearArgs& args) {
 
 }  // namespace
 
+bool stream_linear_accepts(const LinearArgs& a, const device::Device&) {
+    return a.weight.layout == WeightLayout::cuda_tiles && a.x.dtype() == DType::bf16 && a.weight.k % 8 == 0 &&
+           a.x.row_stride() % 8 == 0;
+}
+
+int64_t stream_linear_scratch_bytes(const LinearArgs& a, const device::Device&) {
+    const int64_t tokens = std::min<int64_t>(a.x.dim(0), kStreamMaxTokens);
+    return tokens <= 1 ? 0 : tokens * ((a.weight.k + 63) / 64 * kTokenTileBytes) + tokens * 4 + 512;
+}
+
 void run_stream_linear(OpContext& context, const LinearArgs& args) {
     switch (args.weight.format) {
         case WeightFormat::nvfp4:

@@ -6,9 +6,21 @@
 
 namespace nibble::ops {
 
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_activate_accepts(const ActivateArgs&, const device::Device&);  // activate.cu
+void run_cuda_activate(OpContext&, const ActivateArgs&);
+#endif
+
 namespace {
 
 constexpr Row<ActivateArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_activate_accepts,
+     .scratch_bytes = nullptr,
+     .run = run_cuda_activate},
+#endif
     {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = activate_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = activate_ref},
 };

@@ -4,12 +4,21 @@
 #include "ops/element.h"
 #include "ops/moe/activation.h"
 #include "ops/moe/cpu_rows.h"
+#include "ops/moe/cuda_rows.h"
+#include "ops/norm/norm.h"
 
 namespace nibble::ops {
 
 namespace {
 
 constexpr Row<MoeArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda_stream",
+     .arch = Arch::cuda_any,
+     .accepts = stream_moe_accepts,
+     .scratch_bytes = stream_moe_scratch_bytes,
+     .run = run_stream_moe},
+#endif
     {.name = "avx512_bf16",
      .arch = Arch::cpu,
      .accepts = accepts_moe_avx512_bf16,
@@ -79,6 +88,15 @@ void moe(OpContext& context, const MoeArgs& a) {
     CHECK(a.shared_gate.empty() || (a.shared_gate.n == 1 && a.shared_gate.k == width && !a.shared_up.empty()));
     CHECK(a.expert_tokens.empty() || (a.expert_tokens.dtype() == DType::i32 && a.expert_tokens.elements() == experts));
     if (a.x.dim(0) == 0) return;
+    if (!a.norm_weight.empty() && context.device->is_cpu()) {  // the CPU's rows take a normed input
+        device::ArenaScope scope(*context.arena);
+        MoeArgs plain = a;
+        plain.x = context.allocate(a.x.dtype(), {a.x.dim(0), width});
+        plain.norm_weight = {};
+        rms_norm(context, {.x = a.x, .weight = a.norm_weight, .y = plain.x, .eps = a.norm_eps});
+        dispatch(context, kMoe, plain);
+        return;
+    }
     dispatch(context, kMoe, a);
 }
 

@@ -317,8 +317,9 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_up_kernel(c
                 tile_base = slot * p.expert_rows / 4;
                 scale = p.expert_scales[chosen[slot]];
             }
-            const float v = fmaxf(sum * scale * (Tile::kUnscale * factor), 0.0f);
-            store_fragment(hidden + int64_t{1} * tile_base * kTokenTileBytes, n, __float2bfloat16_rn(v * v));
+            const float v = sum * scale * (Tile::kUnscale * factor);
+            store_fragment(hidden + int64_t{1} * tile_base * kTokenTileBytes, n,
+                           __float2bfloat16_rn(v <= 0.0f ? 0.0f : v * v));
         }
         if (first + plan.sum_rows < my_rows) __syncthreads();
     }
@@ -552,7 +553,7 @@ void run_format(OpContext& context, const MoeArgs& a, const UpParams& up, const 
 struct Scratch {
     int64_t logits, fragments, factors, chosen, chosen_weights, hidden, total;
     Scratch(const MoeArgs& a) {
-        const int64_t t = a.x.dim(0), h = a.x.dim(1);
+        const int64_t t = std::min<int64_t>(a.x.dim(0), kStreamMoeMaxTokens), h = a.x.dim(1);
         const auto take = [this](int64_t bytes) { return std::exchange(total, total + (bytes + 255) / 256 * 256); };
         total = 0;
         logits = take(t * a.up.count * 4);
@@ -564,27 +565,7 @@ struct Scratch {
     }
 };
 
-}  // namespace
-
-bool stream_moe_accepts(const MoeArgs& a, const device::Device&) {
-    const auto tiled = [&](const Weight& w) {
-        return w.format == a.up.first.format && w.layout == WeightLayout::cuda_tiles && w.row_scale.empty() &&
-               w.n % 64 == 0 && w.k % 64 == 0;
-    };
-    return a.x.dim(0) <= kStreamMoeMaxTokens && a.activation == Activation::relu2 && a.x.dtype() == DType::bf16 &&
-           tiled(a.up.first) && tiled(a.down.first) &&
-           (a.shared_up.empty() || (tiled(a.shared_up) && tiled(a.shared_down))) && a.shared_gate.empty() &&
-           a.top_k <= kMaxTopK && a.expert_groups <= 32 && a.up.count <= 4096 &&
-           a.x.dim(1) <= 4 * kRouterThreads * kRouterVectors &&
-           (a.router.format == WeightFormat::f32 || a.router.format == WeightFormat::bf16) &&
-           a.router.layout == WeightLayout::row_major && a.router.scale == 1.0f;
-}
-
-int64_t stream_moe_scratch_bytes(const MoeArgs& a, const device::Device&) {
-    return Scratch(a).total;
-}
-
-void run_stream_moe(OpContext& context, const MoeArgs& a) {
+void run_some(OpContext& context, const MoeArgs& a) {
     const Scratch at(a);
     std::byte* scratch = context.arena->allocate_bytes(at.total);
     const int tokens = static_cast<int>(a.x.dim(0)), h = static_cast<int>(a.x.dim(1));
@@ -658,6 +639,37 @@ void run_stream_moe(OpContext& context, const MoeArgs& a) {
             break;
     }
     CHECK(false, "stream_moe: {}", name(a.up.first.format));
+}
+
+}  // namespace
+
+bool stream_moe_accepts(const MoeArgs& a, const device::Device&) {
+    const auto tiled = [&](const Weight& w) {
+        return w.format == a.up.first.format && w.layout == WeightLayout::cuda_tiles && w.row_scale.empty() &&
+               w.n % 64 == 0 && w.k % 64 == 0;
+    };
+    return a.activation == Activation::relu2 && a.x.dtype() == DType::bf16 && tiled(a.up.first) &&
+           tiled(a.down.first) && (a.shared_up.empty() || (tiled(a.shared_up) && tiled(a.shared_down))) &&
+           a.shared_gate.empty() && a.top_k <= kMaxTopK && a.expert_groups <= 32 && a.up.count <= 4096 &&
+           a.x.dim(1) <= 4 * kRouterThreads * kRouterVectors &&
+           (a.router.format == WeightFormat::f32 || a.router.format == WeightFormat::bf16) &&
+           a.router.layout == WeightLayout::row_major && a.router.scale == 1.0f;
+}
+
+int64_t stream_moe_scratch_bytes(const MoeArgs& a, const device::Device&) {
+    return Scratch(a).total;
+}
+
+void run_stream_moe(OpContext& context, const MoeArgs& all) {
+    for (int64_t first = 0; first < all.x.dim(0); first += kStreamMoeMaxTokens) {
+        const int64_t last = std::min<int64_t>(first + kStreamMoeMaxTokens, all.x.dim(0));
+        MoeArgs some = all;
+        some.x = all.x.rows(first, last);
+        some.y = all.y.rows(first, last);
+        if (!all.residual.empty()) some.residual = all.residual.rows(first, last);
+        device::ArenaScope scope(*context.arena);
+        run_some(context, some);
+    }
 }
 
 }  // namespace nibble::ops

@@ -8,9 +8,21 @@ namespace nibble::ops {
 void rms_norm_simd(OpContext&, const RmsNormArgs&);  // norm_simd.cpp
 void rms_norm_ref(OpContext&, const RmsNormArgs&);   // norm_ref.cpp
 
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_rms_norm_accepts(const RmsNormArgs&, const device::Device&);  // rms_norm.cu
+void run_cuda_rms_norm(OpContext&, const RmsNormArgs&);
+#endif
+
 namespace {
 
 constexpr Row<RmsNormArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_rms_norm_accepts,
+     .scratch_bytes = nullptr,
+     .run = run_cuda_rms_norm},
+#endif
     {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rms_norm_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rms_norm_ref},
 };

@@ -6,9 +6,21 @@
 
 namespace nibble::ops {
 
+#ifdef NIBBLE_HAVE_CUDA
+bool cuda_rope_accepts(const RopeArgs&, const device::Device&);  // rope.cu
+void run_cuda_rope(OpContext&, const RopeArgs&);
+#endif
+
 namespace {
 
 constexpr Row<RopeArgs> kRows[] = {
+#ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda",
+     .arch = Arch::cuda_any,
+     .accepts = cuda_rope_accepts,
+     .scratch_bytes = nullptr,
+     .run = run_cuda_rope},
+#endif
     {.name = "simd", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rope_simd},
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = rope_ref},
 };
