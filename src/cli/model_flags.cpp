@@ -1,6 +1,7 @@
 #include "cli/model_flags.h"
 
 #include "cli/byte_size.h"
+#include "cli/option_checks.h"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -31,35 +32,35 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
         ->type_name("NAME");
     verb.add_option("--threads", flags.threads, "Workers on the CPU; 0: the physical cores")
         ->capture_default_str()
-        ->check(CLI::Range(0, 4096))
+        ->check(in_range(0, 4096))
         ->type_name("N");
     verb.add_option("--max-model-len", flags.max_model_len, "Tokens of one sequence, prompt and answer")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+        ->check(in_range(int64_t{1}, int64_t{1} << 40))
         ->type_name("N")
         ->default_str("the model's, or what fits");
     verb.add_option("--max-num-seqs", flags.max_num_seqs, "Sequences that run at once")
-        ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+        ->check(in_range(int64_t{1}, int64_t{65536}))
         ->type_name("N");
     verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "Tokens of one step: how prompts are cut")
         ->capture_default_str()
-        ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+        ->check(in_range(int64_t{1}, int64_t{65536}))
         ->type_name("N");
     add_size(verb, "--memory-budget", flags.memory_budget_bytes, "Everything together stays below it");
     add_size(verb, "--kv-cache-memory", flags.kv_cache_bytes, "For keys and values");
     verb.add_option("--gpu-memory-utilization", flags.gpu_memory_utilization,
                     "Understood for compatibility: this share of the device's memory as --memory-budget")
-        ->check(CLI::Range(0.01, 1.0))
+        ->check(in_range(0.01, 1.0))
         ->type_name("SHARE");
     verb.add_option("--kv-cache-dtype", flags.kv_cache_dtype, "auto, bfloat16, float32, fp8")
         ->capture_default_str()
-        ->check(CLI::IsMember({"auto", "bfloat16", "bf16", "float32", "f32", "fp8", "fp8_e4m3"}))
+        ->check(one_of({"auto", "bfloat16", "bf16", "float32", "f32", "fp8", "fp8_e4m3"}))
         ->type_name("TYPE");
     verb.add_option("--activation", flags.activation, "bf16, or f32 to compare with a float32 reference")
         ->capture_default_str()
-        ->check(CLI::IsMember({"bf16", "f32"}))
+        ->check(one_of({"bf16", "f32"}))
         ->type_name("TYPE");
     verb.add_option("--chat-template", flags.chat_template, "A Jinja file instead of the checkpoint's")
-        ->check(CLI::ExistingFile)
+        ->check(existing_file())
         ->type_name("FILE");
     verb.add_option("--reasoning-parser", flags.reasoning_parser, "How the model writes its reasoning")
         ->type_name("NAME")

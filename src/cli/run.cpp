@@ -2,6 +2,7 @@
 #include "cli/conversation.h"
 #include "cli/flags.h"
 #include "cli/model_flags.h"
+#include "cli/option_checks.h"
 #include "cli/progress.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
@@ -188,24 +189,24 @@ void add_run(CLI::App& program, Action& action) {
     const CLI::Option* thinking =
         verb->add_flag("--thinking,!--no-thinking", flags->thinking, "Switch reasoning where the template can");
     verb->add_option("--max-tokens", talk.max_tokens, "Length of an answer")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+        ->check(in_range(int64_t{1}, int64_t{1} << 40))
         ->type_name("N")
         ->default_str("to the end of the context");
     const auto sampling = [&](CLI::Option* option, const char* type) {
-        option->type_name(type)->default_str("generation_config.json");
+        option->type_name(type)->default_str("as in generation_config.json");
     };
-    sampling(verb->add_option("--temperature", talk.temperature, "0 is greedy")->check(CLI::Range(0.0, 100.0)), "F");
+    sampling(verb->add_option("--temperature", talk.temperature, "0 is greedy")->check(in_range(0.0, 100.0)), "F");
     sampling(verb->add_option("--top-p", talk.top_p, "Of the likeliest, as many as make up this share")
-                 ->check(CLI::Range(1e-6, 1.0)),
+                 ->check(in_range(1e-6, 1.0)),
              "F");
     sampling(verb->add_option("--top-k", talk.top_k, "Of the likeliest, so many; 0: all")
-                 ->check(CLI::Range(int64_t{0}, int64_t{1} << 30)),
+                 ->check(in_range(int64_t{0}, int64_t{1} << 30)),
              "N");
     sampling(verb->add_option("--min-p", talk.min_p, "At least this share of the likeliest's chance")
-                 ->check(CLI::Range(0.0, 1.0)),
+                 ->check(in_range(0.0, 1.0)),
              "F");
     sampling(verb->add_option("--repetition-penalty", talk.repetition_penalty, "Above 1: against saying it again")
-                 ->check(CLI::Range(0.01, 100.0)),
+                 ->check(in_range(0.01, 100.0)),
              "F");
     verb->add_option("--seed", talk.seed, "The same answer again")->type_name("N")->default_str("drawn");
     verb->add_flag("--stats", flags->stats, "Tokens, times and share of the ceiling, to stderr");

@@ -7,6 +7,7 @@
 #include "cli/flags.h"
 #include "cli/log.h"
 #include "cli/model_flags.h"
+#include "cli/option_checks.h"
 #include "cli/progress.h"
 #include "cli/session.h"
 #include "cli/verb.h"
@@ -264,7 +265,7 @@ void add_serve(CLI::App& program, Action& action) {
         ->type_name("ADDRESS");
     verb->add_option("--port", flags->port, "0 takes a free one and prints it")
         ->capture_default_str()
-        ->check(CLI::Range(0, 65535))
+        ->check(in_range(0, 65535))
         ->type_name("N");
     verb->add_option("--uds", flags->uds, "A unix socket instead")->type_name("PATH");
     verb->add_option("--api-key", flags->api_keys, "Clients must send it; may be repeated")
@@ -276,7 +277,7 @@ void add_serve(CLI::App& program, Action& action) {
         ->type_name("NAME")
         ->allow_extra_args(false);
     verb->add_option("--max-queue", flags->max_queue, "Requests that wait; more are answered 429")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+        ->check(in_range(int64_t{1}, int64_t{1} << 20))
         ->type_name("N")
         ->default_str("4 a sequence");
     verb->add_option("--allow-origin", flags->origins, "A browser page's origin that may call; may be repeated")
@@ -284,7 +285,7 @@ void add_serve(CLI::App& program, Action& action) {
         ->allow_extra_args(false);
     verb->add_option("--drain-timeout", flags->drain_seconds, "How long running requests may go on after SIGTERM")
         ->capture_default_str()
-        ->check(CLI::Range(0.0, 86400.0))
+        ->check(in_range(0.0, 86400.0))
         ->type_name("SECONDS");
     verb->add_flag("--log-jsonl", flags->log_jsonl, "The log as one JSON object a line");
     verb->callback(

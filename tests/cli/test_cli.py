@@ -56,7 +56,7 @@ def test_help_goes_to_stdout(nibble, arguments):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "subcommand"),
+        ((), "serve, run, version"),
         (("fly",), "fly"),
         (("serve",), "MODEL"),
         (("run",), "MODEL"),
@@ -330,7 +330,7 @@ def test_run_without_a_template_needs_raw(nibble, model_folder, tmp_path):
 
 def test_a_prompt_beyond_the_context_names_both_numbers(nibble, model_folder):
     result = nibble("run", model_folder, "x" * 600)
-    assert result.returncode == USAGE and "512" in result.stderr
+    assert result.returncode == DOES_NOT_FIT and "512" in result.stderr and re.search(r"\b6\d\d\b", result.stderr)
 
 
 def test_stats_go_to_stderr(nibble, model_folder):
