@@ -645,10 +645,10 @@ void attention_simd(OpContext& context, const AttentionArgs& a) {
     int64_t count = 0;
     for (int64_t b = 0; b < s.count; ++b)
         for_tiles(a, b, [&](int64_t first, int64_t queries, int64_t span_keys) {
-            const KeyRange range(a, s.context_length.as<const int32_t>()[b] - (row_start[b + 1] - row_start[b]) +
-                                        (first + queries - 1) / group);
-            const int64_t first_span = bounds.split ? range.low / span_keys : -1;
-            const int64_t last_span = bounds.split ? (range.high - 1) / span_keys : -1;
+            const int64_t position = s.context_length.as<const int32_t>()[b] - (row_start[b + 1] - row_start[b]);
+            const KeyRange oldest(a, position + first / group), newest(a, position + (first + queries - 1) / group);
+            const int64_t first_span = bounds.split ? oldest.low / span_keys : -1;
+            const int64_t last_span = bounds.split ? (newest.high - 1) / span_keys : -1;
             for (int64_t head = 0; head < a.kv_heads; ++head)
                 for (int64_t span = first_span; span <= last_span; ++span) {
                     CHECK(count < bounds.tasks);
