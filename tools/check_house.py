@@ -105,7 +105,8 @@ def check_tree(source: Path, arrows: dict[str, set[str]], findings: Findings) ->
         if path.is_file() and path.suffix not in SOURCE_SUFFIXES | {".md"}:
             findings.warn(path, 0, f"a file of kind {path.suffix or 'without suffix'} in src/")
         if path.is_file() and path.suffix in SOURCE_SUFFIXES:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", path.stem):
+            # x-inl.h is Highway's form of a header that is read once a target
+            if not re.fullmatch(r"[a-z][a-z0-9_]*(-inl)?", path.stem):
                 findings.error(path, 0, "expected a name in snake_case")
             if empty := EMPTY_WORDS & set(path.stem.split("_")):
                 findings.error(path, 0, f"'{empty.pop()}' in a name says nothing: name the file after the noun it defines")
@@ -120,7 +121,7 @@ def check_text(path: Path, text: str, findings: Findings) -> None:
     told = path.with_suffix(".h").exists() and path.suffix in (".cpp", ".cu")
     if not told and not path.stem.endswith("_test") and not text.lstrip().startswith("//"):
         findings.error(path, 1, "expected a comment at the head: what the file is, who owns it, which threads")
-    if path.suffix in (".h", ".cuh") and "#pragma once" not in text:
+    if path.suffix in (".h", ".cuh") and not path.stem.endswith("-inl") and "#pragma once" not in text:
         findings.error(path, 1, "expected #pragma once")
     if (length := text.count("\n")) > MAX_LINES and not path.stem.endswith("_tables"):
         findings.warn(path, 0, f"{length} lines: over {MAX_LINES}, split it by noun")
@@ -215,7 +216,7 @@ def check_row_names(texts: dict[Path, str], source: Path, findings: Findings) ->
 def check_glossary(document: Path, sources: list[Path], findings: Findings) -> None:
     """The noun of each header at the front of a room is explained; one of several words may stand there as words."""
     known = document.read_text(encoding="utf-8").lower()
-    nouns = {p.stem for p in sources if p.suffix == ".h" and p.parent.parent.name == "src"}
+    nouns = {p.stem for p in sources if p.suffix == ".h" and p.parent.parent.name == "src" and "-" not in p.stem}
     if missing := sorted(noun for noun in nouns if noun not in known and noun.replace("_", " ") not in known):
         findings.warn(document, 0, f"{len(missing)} nouns of headers are not explained: {' '.join(missing)}")
 

@@ -56,6 +56,8 @@ def check_cpp(path: Path, name: str, text: str):
     for rule, (pattern, instead, allowed) in BANNED.items():
         if any(name == a or (a.endswith("/") and name.startswith(a)) for a in allowed):
             continue
+        if rule == "getenv" and path.stem.endswith("_test"):  # tests set it for what they test
+            continue
         for match in re.finditer(pattern, code):
             yield line_of(code, match.start()), f"{rule} is banned in src/. Use {instead}"
 
