@@ -55,9 +55,9 @@ const std::vector<Routes::Route>& Routes::table() {
 
 const Routes::Route* Routes::find(std::string_view path) {
     for (const Route& route : table()) {
-        if (path == route.path) return &route;
-        if (route.path.back() == '/' && path.size() > route.path.size() &&
-            path.substr(0, route.path.size()) == route.path)
+        const bool below = route.path.back() == '/';
+        if (below ? path.size() > route.path.size() && path.substr(0, route.path.size()) == route.path
+                  : path == route.path)
             return &route;
     }
     return nullptr;

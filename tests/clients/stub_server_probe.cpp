@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/stub_executor.h"
 #include "server/server.h"
+#include "server/tiny_tokenizer.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -30,70 +31,6 @@ namespace {
 using nibble::engine::TokenId;
 using nibble::text::Tokenizer;
 
-constexpr TokenId kEnd = 300;
-
-// GPT-2's alphabet of bytes, as JSON text.
-std::string byte_piece(int byte) {
-    int code = byte;
-    const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
-    if (!printable(byte)) {
-        code = 256;
-        for (int b = 0; b < byte; ++b) code += !printable(b);
-    }
-    if (code == '"' || code == '\\') return fmt::format("\\{}", static_cast<char>(code));
-    if (code < 0x80) return std::string(1, static_cast<char>(code));
-    return {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 0x3f))};
-}
-
-// 256 bytes, a few words so that tokens are not all letters, and the added tokens that chat models have.
-std::string tokenizer_json() {
-    std::string vocab, merges;
-    for (int b = 0; b < 256; ++b) vocab += fmt::format("{}\"{}\":{}", b ? "," : "", byte_piece(b), b);
-    int id = 256;
-    std::map<std::string, bool> known;
-    for (const std::string_view word :
-         {"\u0120the", "\u0120a", "\u0120of", "\u0120and", "\u0120is", "ing", "hello", "\u0120world", "token"}) {
-        std::string left;
-        for (size_t i = 0; i < word.size();) {
-            const size_t length = static_cast<unsigned char>(word[i]) >= 0x80 ? 2 : 1;
-            const std::string piece(word.substr(i, length));
-            if (!left.empty() && !known[left + piece]) {
-                known[left + piece] = true;
-                vocab += fmt::format(",\"{}{}\":{}", left, piece, id++);
-                merges += fmt::format("{}\"{} {}\"", merges.empty() ? "" : ",", left, piece);
-            }
-            left += piece;
-            i += length;
-        }
-    }
-    std::string added;
-    int next = kEnd;
-    for (const auto& [name, special] : std::initializer_list<std::pair<const char*, bool>>{{"<|im_end|>", true},
-                                                                                           {"<|im_start|>", true},
-                                                                                           {"<|endoftext|>", true},
-                                                                                           {"<think>", false},
-                                                                                           {"</think>", false},
-                                                                                           {"<tool_call>", false},
-                                                                                           {"</tool_call>", false}})
-        added += fmt::format(
-            R"({}{{"id":{},"content":"{}","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":{}}})",
-            added.empty() ? "" : ",", next++, name, special);
-    return fmt::format(
-        R"({{"version":"1.0","added_tokens":[{}],"normalizer":null,"pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}},"post_processor":null,"decoder":{{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true}},"model":{{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"vocab":{{{}}},"merges":[{}]}}}})",
-        added, vocab, merges);
-}
-
-constexpr std::string_view kTemplate =
-    "{%- if tools %}<|im_start|>system\n# Tools\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n"
-    "{% endif %}{%- for message in messages %}"
-    "{%- if message.role == 'system' and not loop.first %}{{ raise_exception('The system message comes first.') }}"
-    "{%- endif %}<|im_start|>{{ message.role }}\n"
-    "{%- if message.reasoning_content %}<think>{{ message.reasoning_content }}</think>{% endif %}"
-    "{{- message.content }}"
-    "{%- for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}"
-    "{%- if not (continue_final_message and loop.last) %}<|im_end|>\n{% endif %}{% endfor %}"
-    "{%- if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking %}<think>\n{% endif %}{% endif %}";
-
 // What the prompt of a sequence makes the model say; found once a sequence, on the engine's thread.
 class Script {
 public:
@@ -102,7 +39,7 @@ public:
     std::optional<TokenId> next(const nibble::engine::StepRow& row) {
         const Said& said = of(row);
         if (!said.scripted) return std::nullopt;
-        return row.output.size() < said.tokens.size() ? said.tokens[row.output.size()] : kEnd;
+        return row.output.size() < said.tokens.size() ? said.tokens[row.output.size()] : nibble::server::kTinyEnd;
     }
     bool breaks(const nibble::engine::StepRow& row) {
         const Said& said = of(row);
@@ -201,10 +138,10 @@ int main(int argc, char** argv) {
     fmt::print("PORT {}\n", server->port());
     std::fflush(stdout);
 
-    auto tokenizer = must(Tokenizer::parse(tokenizer_json(), R"({"eos_token":"<|im_end|>"})", "stub"));
+    auto tokenizer = server::tiny_tokenizer();
     auto script = std::make_shared<Script>(tokenizer);
     engine::StubOptions stub;
-    stub.limits.vocab_size = 320;  // some ids beyond what the tokenizer knows
+    stub.limits.vocab_size = server::kTinyVocabulary;
     stub.limits.max_step_rows = stub.limits.slots = number(flags, "--slots", 64);
     stub.limits.max_logit_rows = 1024;
     stub.limits.pages = number(flags, "--pages", 8192);
@@ -218,9 +155,9 @@ int main(int argc, char** argv) {
 
     server::ServedModel model{.names = {"stub", "org/stub-model"}, .tokenizer = tokenizer};
     if (!flags.count("--no-template"))
-        model.chat_template = must(text::ChatTemplate::parse(kTemplate, "stub", "", "<|im_end|>"));
+        model.chat_template = must(text::ChatTemplate::parse(server::kTinyTemplate, "stub", "", "<|im_end|>"));
     model.output_format = {.reasoning = text::ReasoningFormat::think_tags, .tools = text::ToolFormat::hermes};
-    model.defaults.eos_ids = {kEnd};
+    model.defaults.eos_ids = {server::kTinyEnd};
     model.defaults.temperature = 0;
     model.max_context = stub.limits.max_context;
     model.vocab_size = stub.limits.vocab_size;
