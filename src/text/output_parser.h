@@ -1,8 +1,11 @@
 // OutputParser: the model's text, as it streams, to reasoning, content and tool calls.
 //
 // One incremental machine serves streamed and whole answers: feeding the same text in any pieces gives the same
-// concatenated result (fuzzed over all split points). Linear in the text. One per sequence, one thread.
+// concatenated result (tested over all split points). Linear in the text. One per sequence, one thread.
 // Formats: docs/serving.md; sources: vLLM's nemotron_v3, qwen3, deepseek_r1, qwen3_coder and hermes parsers' behaviour.
+//
+// Nothing is lost: what looks like a tool call and is none stays text. What goes are the markers themselves and the
+// newlines at their seams: before and behind </think>, and white space before a tool call and between two.
 #pragma once
 
 #include "base/result.h"
@@ -17,7 +20,11 @@
 
 namespace nibble::text {
 
-enum class ReasoningFormat { none, think_tags };  // <think>…</think> (Nemotron, Qwen, DeepSeek style)
+enum class ReasoningFormat {
+    none,
+    think_tags,  // <think>…</think> (Nemotron, Qwen, DeepSeek style)
+    gemma4,      // <|channel>thought\n…<channel|>
+};
 enum class ToolFormat {
     none,
     qwen3_coder,  // <tool_call><function=NAME><parameter=KEY>…  (Nemotron 3, Qwen 3.5/3.6)
@@ -47,9 +54,10 @@ struct OutputDelta {
 struct OutputParserOptions {
     OutputFormat format;
     bool starts_in_reasoning = false;  // the prompt ended inside an open <think>
-    bool thinking_disabled = false;    // the request switched it off: text without a close tag is content
-    Value tools;           // the request's tools: schemas type the arguments. None: tool calls are not parsed
-    uint64_t id_seed = 0;  // for the ids of tool calls
+    bool thinking_disabled = false;  // the request switched it off: text without a close tag is content, and reasoning
+                                     // is held back until its close tag
+    Value tools;                     // the request's tools: schemas type the arguments. None: tool calls are not parsed
+    uint64_t id_seed = 0;            // for the ids of tool calls
 };
 
 class OutputParser {
