@@ -324,8 +324,10 @@ TEST(Engine, RequestThatCannotBeRunIsRefusedAtSubmit) {
     auto clipped = roomy.submit(request(std::vector<TokenId>(60, 1), 1000));
     EXPECT_EQ(read_all(**clipped).tokens.size(), 5u);
     Engine wide(std::make_unique<StubExecutor>(options), {.max_context = 100});
-    const auto refused = wide.submit(request(std::vector<TokenId>(60, 1), 10));
-    EXPECT_EQ(refused.has_value(), false);
+    auto refused = wide.submit(request(std::vector<TokenId>(60, 1), 10));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::does_not_fit);
+    EXPECT_EQ(refused.error().param, "max_tokens");
 }
 
 TEST(Engine, ScriptedRepliesComeOutAsWritten) {
