@@ -118,6 +118,19 @@ std::vector<server::Gauge> figures_of(const Session& session) {
     return gauges;
 }
 
+std::string model_text(const Session& session) {
+    const model::Spec& spec = session.model().spec();
+    std::string text =
+        fmt::format("{}: {}, {} layers, {} of weights on {}", session.served_model().names.front(), spec.family,
+                    spec.layers, describe_bytes(static_cast<uint64_t>(spec.weight_bytes)), session.device().name);
+    if (session.bytes_read() > 0 && session.read_seconds() > 0) {
+        const double bytes = static_cast<double>(session.bytes_read());
+        text += fmt::format(", read in {:.2f} s at {:.1f} GB/s", session.read_seconds(),
+                            bytes / 1e9 / session.read_seconds());
+    }
+    return text;
+}
+
 // What one token costs, and what that allows.
 std::string cost_text(const Session& session) {
     const int64_t bytes = session.bytes_per_token(0), context = session.plan().context;
@@ -226,10 +239,7 @@ Result<int> serve(ServeFlags flags, const Settings& settings) {
     loader.join();
     if (failure) return *failure;
 
-    log->say(fmt::format("{}: {}, {} layers, {} on {}", session->served_model().names.front(),
-                         session->model().spec().family, session->model().spec().layers,
-                         describe_bytes(static_cast<uint64_t>(session->model().spec().weight_bytes)),
-                         session->device().name));
+    log->say(model_text(*session));
     log->say(cost_text(*session));
     log->say(fmt::format("READY in {:.1f} s", std::chrono::duration<double>(Clock::now() - start).count()));
     log->say(curl_line(flags, *server, session->served_model()));

@@ -147,7 +147,6 @@ double measure_bandwidth(const device::Device& device, ThreadPool& threads) {
 }  // namespace
 
 Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const SessionOptions& options) {
-    const auto start = Clock::now();
     const auto remark = [&](const std::string& line) {
         if (options.remark) options.remark(line);
     };
@@ -215,15 +214,16 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     }
 
     // Text beside weights: one waits for the disk, the other for a processor.
-    std::future<Result<Text>> text = std::async(std::launch::async, [&]() -> Result<Text> {
-        return options.text ? load_text(flags, folder) : Text{};
-    });
+    std::future<Result<Text>> text = std::async(
+        std::launch::async, [&]() -> Result<Text> { return options.text ? load_text(flags, folder) : Text{}; });
     load.source = flags.random_weights ? model::LoadOptions::Source::random : model::LoadOptions::Source::checkpoint;
     load.progress = [&](const model::LoadProgress& progress) {
         session->bytes_read_ = std::max(session->bytes_read_, progress.bytes_read);
         if (options.progress) options.progress(progress.stage, progress.bytes_read, progress.bytes_total);
     };
+    const auto start = Clock::now();
     auto loaded = model::load(session->checkpoint_, device, load);
+    session->read_seconds_ = seconds_since(start);
     Result<Text> read_text = text.get();
     if (!loaded) return std::move(loaded).error();
     std::unique_ptr<const model::Model> model = *std::move(loaded);
@@ -263,7 +263,6 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     served.page_size = session->plan_.pages > 0 ? session->model_->spec().state.page_size : 0;
     served.created = static_cast<int64_t>(std::time(nullptr));
     served.engine = session->engine_.get();
-    session->load_seconds_ = seconds_since(start);
     return session;
 }
 

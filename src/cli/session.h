@@ -54,8 +54,9 @@ public:
     const server::ServedModel& served_model() const { return served_; }
     ThreadPool& threads() { return *threads_; }
 
-    double load_seconds() const { return load_seconds_; }
-    int64_t bytes_read() const { return bytes_read_; }  // of weights
+    // Reading and packing the weights.
+    double read_seconds() const { return read_seconds_; }
+    int64_t bytes_read() const { return bytes_read_; }
     // Memory that one decoded token reads and writes at a context, alone.
     int64_t bytes_per_token(int64_t context) const;
     // Bytes per second that the device's memory gives to a reader; 0: not measured.
@@ -74,7 +75,7 @@ private:
     engine::ModelExecutor* executor_ = nullptr;  // the engine owns it
     const model::Model* model_ = nullptr;        // the executor owns it
     server::ServedModel served_;
-    double load_seconds_ = 0;
+    double read_seconds_ = 0;
     int64_t bytes_read_ = 0;
     double bandwidth_ = 0;
 };
