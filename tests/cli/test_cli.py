@@ -83,6 +83,21 @@ def test_mistakes_of_usage_exit_2_and_say_which(nibble, arguments, says):
     assert result.stdout == ""
 
 
+def test_every_flag_is_documented_and_every_documented_flag_exists(nibble, source):
+    document = (source / "docs" / "cli.md").read_text()
+    verbs = re.findall(r"^  (\w+) {2,}\S", nibble("--help").stdout.split("Subcommands:")[1], re.MULTILINE)
+    assert {"serve", "run", "version"} <= set(verbs)
+    exist = set()
+    for verb in verbs:
+        assert f"\n## {verb}\n" in document, f"docs/cli.md has no section {verb}"
+        exist |= set(re.findall(r"^  .*?(--[a-z][a-z0-9-]+)", nibble(verb, "--help").stdout, re.MULTILINE))
+        exist |= set(re.findall(r",(--no-[a-z-]+)", nibble(verb, "--help").stdout))
+    exist.discard("--help")
+    documented = set(re.findall(r"`(--[a-z][a-z0-9-]+)[ `]", document))
+    assert exist - documented == set(), "not in docs/cli.md"
+    assert documented - exist == set(), "in docs/cli.md alone"
+
+
 def test_a_parser_or_device_that_does_not_exist_is_a_mistake_of_usage(nibble, model_folder):
     for flag in ("--reasoning-parser", "--tool-call-parser", "--device"):
         result = nibble("run", model_folder, "hello", flag, "no-such-name")
