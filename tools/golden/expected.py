@@ -1,0 +1,123 @@
+"""What transformers computes from the values that a checkpoint stands for, in float32, token by token.
+
+Two things are set otherwise than transformers has them:
+ - nemotron_h: dt is held to the config's time_step_limit. transformers' chunk scan uses (time_step_min, infinity) and its
+   single-token step no limit at all; the published models are served with the limit (docs/models.md).
+ - Every value comes from one pass over a whole sequence, never from a cache, so that its two paths are one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+TOP = 4  # candidates kept at every position
+E4M3_MAX = 448.0
+
+
+def load(folder: Path, values: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """A transformers model of the folder's config with the given values under the checkpoint's names."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    state = {name: value for name, value in values.items() if not name.startswith("mtp.")}
+    if config.model_type == "nemotron_h":
+        state = stack_experts({re.sub(r"^backbone\.", "model.", name): value for name, value in state.items()})
+        limit = json.loads((folder / "config.json").read_text()).get("time_step_limit") or (0.0, float("inf"))
+        hold_dt(model, tuple(limit))
+    missing, surplus = model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    assert not surplus and set(missing) <= tied, (missing, surplus)
+    return model.eval()
+
+
+def hold_dt(model: torch.nn.Module, limit: tuple[float, float]):
+    for layer in model.model.layers:
+        if hasattr(layer.mixer, "time_step_limit"):
+            layer.mixer.time_step_limit = limit
+    modeling = sys.modules[type(model).__module__]
+    original = getattr(modeling, "unlimited_step", modeling.mamba2_selective_state_update)
+
+    def step(state, x, dt, A, B, C, D=None, dt_bias=None, **others):
+        dt = torch.nn.functional.softplus(dt + dt_bias).clamp(*limit)
+        return original(state, x, dt, A, B, C, D, **others | {"dt_softplus": False})
+
+    modeling.unlimited_step, modeling.mamba2_selective_state_update = original, step
+
+
+def stack_experts(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    stacked, experts = {}, {}
+    for name, value in state.items():
+        if found := re.fullmatch(r"(.*\.experts)\.(\d+)\.(\w+)\.weight", name):
+            experts.setdefault(f"{found[1]}.{found[3]}", {})[int(found[2])] = value
+        else:
+            stacked[name] = value
+    return stacked | {name: torch.stack([of[e] for e in sorted(of)]) for name, of in experts.items()}
+
+
+@torch.no_grad()
+def log_probabilities(model: torch.nn.Module, tokens: list[int]) -> torch.Tensor:
+    logits = model(torch.tensor([tokens]), use_cache=False).logits[0]
+    return torch.log_softmax(logits.double(), dim=-1)
+
+
+@torch.no_grad()
+def guess(model: torch.nn.Module, prompts: list[list[int]], count: int) -> list[list[int]]:
+    """Greedy continuations of prompts of one length, from a cache: a guess that greedy() has to confirm."""
+    import transformers
+
+    cache = transformers.DynamicCache(config=model.config)
+    tokens, chosen = torch.tensor(prompts), []
+    for _ in range(count):
+        tokens = model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].argmax(dim=-1)[:, None]
+        chosen.append(tokens)
+    return torch.cat(chosen, dim=1).tolist()
+
+
+def greedy(model: torch.nn.Module, prompt: list[int], continuation: list[int], least_margin: float) -> list[dict] | None:
+    """The continuation with log-probabilities and margins over the second choice, computed as one sequence; nothing when
+    it is not the greedy one or a margin is too small."""
+    best, ids = log_probabilities(model, prompt + continuation)[len(prompt) - 1 : -1].topk(2)
+    margins = (best[:, 0] - best[:, 1]).tolist()
+    if ids[:, 0].tolist() != continuation or min(margins) < least_margin:
+        return None
+    return [
+        {"token": token, "logprob": round(logprob, 6), "margin": round(margin, 6)}
+        for token, logprob, margin in zip(continuation, best[:, 0].tolist(), margins)
+    ]
+
+
+def describe(model: torch.nn.Module, tokens: list[int]) -> dict:
+    """Log-probabilities of every next token of the prompt, and of the likeliest at every position."""
+    table = log_probabilities(model, tokens)
+    best, ids = table.topk(TOP, dim=-1)
+    following = table[torch.arange(len(tokens) - 1), torch.tensor(tokens[1:])]
+    return {
+        "logprobs": [round(v, 6) for v in following.tolist()],
+        "top_ids": ids.tolist(),
+        "top_logprobs": [[round(v, 6) for v in row] for row in best.tolist()],
+    }
+
+
+def cache_as_fp8(model: torch.nn.Module, scales: dict[str, float]):
+    """Makes keys and values what an E4M3 cache gives back. For attention without positions only: nothing comes between
+    the projection and the cache."""
+
+    def round_trip(name):
+        scale = scales.get(name, 1.0)
+        return lambda module, inputs, output: (output / scale).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn).float() * scale
+
+    hooks = []
+    for name, module in model.named_modules():
+        if name.endswith((".k_proj", ".v_proj")):
+            hooks.append(module.register_forward_hook(round_trip(name)))
+    return hooks
