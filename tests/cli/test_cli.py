@@ -56,7 +56,7 @@ def test_help_goes_to_stdout(nibble, arguments):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "serve, run, version"),
+        ((), "expected a verb (serve, run"),
         (("fly",), "fly"),
         (("serve",), "MODEL"),
         (("run",), "MODEL"),
