@@ -17,7 +17,7 @@ using text::Value;
 constexpr std::array<std::string_view, 6> kRoles = {"system", "developer", "user", "assistant", "tool", "function"};
 constexpr std::string_view kThinkOpen = "<think>", kThinkClose = "</think>";
 
-// One string of a message's content, whatever form it came in; none stays none.
+// A string, or parts of text, checked; the template decides what it takes. None stays none.
 Value read_content(Fields& message) {
     const Value* content = message.any("content");
     if (!content || content->is_string()) return content ? *content : Value();
@@ -25,40 +25,39 @@ Value read_content(Fields& message) {
         message.fail("content", fmt::format("expected a string or a list of parts, found {}", describe(*content)));
         return {};
     }
-    std::string joined;
+    Array parts;
     for (size_t i = 0; i < content->as_array().size(); ++i) {
-        const Value& part = content->as_array()[i];
+        const Value& given = content->as_array()[i];
         const std::string name = fmt::format("content[{}]", i);
-        if (part.is_string()) {
-            if (i > 0) joined += '\n';
-            joined += part.as_string();
-            continue;
-        }
-        if (!part.is_object()) {
-            message.fail(name, fmt::format("expected an object, found {}", describe(part)));
-            return {};
-        }
-        Fields fields(part.as_object(), message.path_of(name));
-        const auto type = fields.string("type");
         std::string_view text;
-        if (!type || *type == "text" || *type == "input_text" || *type == "output_text") {
-            if (const auto given = fields.string("text"))
-                text = *given;
-            else
-                fields.fail("text", "is required");
-        } else if (*type == "refusal") {
-            text = fields.string("refusal").value_or("");
-        } else {
-            fields.unsupported("type", fmt::format("only text parts are taken, found {}", in_quotes(*type, 40)));
-        }
-        if (fields.error()) {
-            message.fail(*fields.error());
+        if (given.is_string()) {
+            text = given.as_string();
+        } else if (!given.is_object()) {
+            message.fail(name, fmt::format("expected an object, found {}", describe(given)));
             return {};
+        } else {
+            Fields part(given.as_object(), message.path_of(name));
+            const auto type = part.string("type");
+            if (!type || *type == "text" || *type == "input_text" || *type == "output_text") {
+                const auto said = part.string("text");
+                if (part.ok() && !said) part.fail("text", "is required");
+                text = said.value_or("");
+            } else if (*type == "refusal") {
+                text = part.string("refusal").value_or("");
+            } else {
+                part.unsupported("type", fmt::format("only text parts are taken, found {}", in_quotes(*type, 40)));
+            }
+            if (part.error()) {
+                message.fail(*part.error());
+                return {};
+            }
         }
-        if (i > 0) joined += '\n';
-        joined += text;
+        Object part;
+        part.set("type", Value("text"));
+        part.set("text", Value(text));
+        parts.emplace_back(std::move(part));
     }
-    return Value(std::move(joined));
+    return Value(std::move(parts));
 }
 
 // An assistant's earlier calls: arguments as JSON text, or (some clients) as the object itself.
@@ -130,7 +129,7 @@ Value read_message(Fields& fields, const Value& given, size_t index, const Serve
         return {};
     }
     Object out;
-    out.set("role", Value(*role == "developer" ? "system" : *role == "function" ? "tool" : *role));
+    out.set("role", Value(*role == "function" ? "tool" : *role));
     // Templates are written for strings; null is for those that look whether calls came alone.
     out.set("content", content.is_none() && calls.is_none() ? Value("") : std::move(content));
     if (reasoning && !reasoning->empty()) out.set("reasoning_content", Value(*reasoning));

@@ -1,7 +1,7 @@
 // ChatPrompt: messages, tools and template switches of a request, checked and brought to the form that templates know.
 //
-// Roles: developer becomes system. Content given in parts becomes one string, its text parts joined by newlines; other
-// parts are refused. A reasoning field becomes reasoning_content. Used by chat completions, /tokenize and
+// Here the request's fields are named where they are wrong, and content that is not text is refused; how messages are
+// fitted to a template (roles, parts, arguments) is text/chat_template's. Used by chat completions, /tokenize and
 // /apply-template. Any thread.
 #pragma once
 

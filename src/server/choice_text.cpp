@@ -2,9 +2,19 @@
 
 namespace nibble::server {
 
+namespace {
+
+// Gemma's markers of reasoning and calls are special tokens: the parser must see them, and takes them out.
+bool markers_are_special(const std::optional<text::OutputParserOptions>& parser) {
+    return parser && (parser->format.reasoning == text::ReasoningFormat::gemma4 ||
+                      (parser->format.tools == text::ToolFormat::gemma4 && !parser->tools.is_none()));
+}
+
+}  // namespace
+
 ChoiceText::ChoiceText(std::shared_ptr<const text::Tokenizer> tokenizer, const GenerationParams& params,
                        std::optional<text::OutputParserOptions> parser)
-    : detokenizer_(std::move(tokenizer), params.skip_special_tokens),
+    : detokenizer_(std::move(tokenizer), params.skip_special_tokens && !markers_are_special(parser)),
       stop_(params.stop, params.include_stop),
       min_tokens_(params.sampling.min_tokens) {
     if (parser) {

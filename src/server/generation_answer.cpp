@@ -13,6 +13,7 @@ GenerationAnswer::~GenerationAnswer() {
 void GenerationAnswer::start(Exchange& exchange) {
     auto started = generation_.start(exchange.waker());
     if (!started) {
+        report_fault(services_, id_, started.error());
         fail(exchange, api_error(started.error()));
         return;
     }
@@ -45,6 +46,7 @@ void GenerationAnswer::advance(Exchange& exchange) {
             keep_delta(delta);
     });
     if (!pumped) {
+        report_fault(services_, id_, pumped.error());
         fail(exchange, api_error(pumped.error()));
         return;
     }

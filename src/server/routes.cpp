@@ -167,6 +167,7 @@ void Routes::handle(const std::shared_ptr<Exchange>& exchange) {
     }
     const bool taken = workers_.submit([this, route, now, exchange] {
         auto made = (this->*route->make)(exchange->request(), exchange->take_body(), now);
+        if (!made) report_fault(services_, exchange->request().id, made.error());
         // std::function wants what it holds to be copyable.
         auto outcome = std::make_shared<Result<Outcome>>(std::move(made));
         exchange->post([this, outcome](Exchange& open) {

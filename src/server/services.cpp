@@ -10,6 +10,11 @@ namespace {
 constexpr int kJsonDepth = 64;
 }
 
+void report_fault(const Services& services, std::string_view request_id, const Error& error) {
+    if (http_status(error.code) == 500 && services.log)
+        services.log(fmt::format("request {} failed: {}", request_id, error.message));
+}
+
 Result<void> finish_fields(const Fields& fields, Services& services) {
     if (fields.error()) return *fields.error();
     for (const std::string_view name : fields.ignored()) services.metrics.ignored_field(name);

@@ -22,6 +22,9 @@ struct Services {
     uint64_t draw() { return choice_seed(draw_base, static_cast<int64_t>(1 + draws.fetch_add(1))); }
 };
 
+// A fault of ours, for the log: the client is told only that there was one.
+void report_fault(const Services& services, std::string_view request_id, const Error& error);
+
 // The last step of reading a request: its first mistake, or what nobody understood (strict), which is else counted.
 Result<void> finish_fields(const Fields& fields, Services& services);
 
