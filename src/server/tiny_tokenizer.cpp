@@ -25,8 +25,10 @@ std::string byte_piece(int byte) {
     return {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 0x3f))};
 }
 
+}  // namespace
+
 // 256 bytes, a few words so that tokens are not all letters, and the added tokens that chat models have.
-std::string tokenizer_json() {
+std::string tiny_tokenizer_json() {
     std::string vocab, merges;
     for (int b = 0; b < 256; ++b) vocab += fmt::format("{}\"{}\":{}", b ? "," : "", byte_piece(b), b);
     int id = 256;
@@ -62,10 +64,8 @@ std::string tokenizer_json() {
         added, vocab, merges);
 }
 
-}  // namespace
-
 std::shared_ptr<const text::Tokenizer> tiny_tokenizer() {
-    auto tokenizer = text::Tokenizer::parse(tokenizer_json(), R"({"eos_token":"<|im_end|>"})", "tiny");
+    auto tokenizer = text::Tokenizer::parse(tiny_tokenizer_json(), R"({"eos_token":"<|im_end|>"})", "tiny");
     CHECK(tokenizer, "{}", tokenizer.error().message);
     return *tokenizer;
 }

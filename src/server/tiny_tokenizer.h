@@ -5,6 +5,7 @@
 #include "text/tokenizer.h"
 
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace nibble::server {
@@ -12,6 +13,7 @@ namespace nibble::server {
 inline constexpr text::TokenId kTinyEnd = 300;   // <|im_end|>
 inline constexpr int64_t kTinyVocabulary = 320;  // ids of a model for it; those above 306 the tokenizer does not know
 
+std::string tiny_tokenizer_json();
 std::shared_ptr<const text::Tokenizer> tiny_tokenizer();
 extern const std::string_view kTinyTemplate;
 

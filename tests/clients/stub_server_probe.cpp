@@ -6,7 +6,7 @@
 //   anything else  a hash of the request, from the whole vocabulary
 //
 // Prints "PORT n", then takes commands from stdin, one a line, answering each with a line: loading STAGE PERCENT,
-// ready, stats, drain MS, cut, quit. Flags: see main().
+// ready, stats, tokenizer, drain MS, cut, quit. Flags: see main().
 #include "engine/engine.h"
 #include "engine/stub_executor.h"
 #include "server/server.h"
@@ -192,6 +192,8 @@ int main(int argc, char** argv) {
             });
         } else if (command == "cut") {
             server->cut();
+        } else if (command == "tokenizer") {
+            answer = server::tiny_tokenizer_json();
         } else if (command == "quit") {
             break;
         } else {
