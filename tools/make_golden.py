@@ -3,7 +3,8 @@
 
 Each folder is a published checkpoint in small: config.json, the quantisation config of its dialect, safetensors (one of
 them in shards), tokenizer, generation config; and golden.json, the expected log-probabilities and greedy continuations
-(tools/golden/expected.py says how they come about). The same seed gives the same folders.
+(tools/golden/expected.py says how they come about). rotary.json has the frequencies of every kind of rotary scaling. The
+same seed gives the same files.
 
 Needs: numpy, torch, transformers, tokenizers, safetensors (tools/requirements-slow.txt).
 """
@@ -21,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from golden import cases, expected, tokenizer, weights  # noqa: E402
+from golden import cases, expected, rotary, tokenizer, weights  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,6 +124,8 @@ def main():
     if unknown := set(arguments.only) - known:
         parser.error(f"no checkpoint {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     total = sum(make(case, arguments.out, arguments.seed) for case in cases.ALL if not arguments.only or case.name in arguments.only)
+    if not arguments.only:
+        (arguments.out / "rotary.json").write_text(json.dumps(rotary.expected(), indent=1) + "\n")
     print(f"{total / 1e6:.2f} MB in all")
 
 

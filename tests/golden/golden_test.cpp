@@ -4,6 +4,8 @@
 // NIBBLE_GOLDEN names another folder of checkpoints than the committed one: other seeds must pass as well.
 #include "runner.h"
 
+#include "model/blocks/rotary.h"
+
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -260,6 +262,24 @@ TEST_P(GoldenBits, AreTheSameInAnyChunks) {
 TEST_P(GoldenBits, AreTheSameInAnyCompany) {
     company(DType::bf16, DType::bf16);
     company(DType::f32, DType::f32);
+}
+
+TEST(Rotary, HasTransformersFrequenciesForEveryKindOfScaling) {
+    std::ifstream file(golden_folder() / "rotary.json");
+    const auto cases = nlohmann::json::parse(file);
+    ASSERT_GE(cases.size(), 12u);
+    for (const auto& one : cases) {
+        const std::string text = one["config"].dump();
+        const auto config = must(checkpoint::Config::parse(text, "config.json"));
+        const int64_t head_dim = one["head_dim"], positions = one["config"]["max_position_embeddings"];
+        const Rotary rotary = must(read_rotary(config, head_dim, positions));
+        const auto expected = one["inv_freq"].get<std::vector<float>>();
+        ASSERT_EQ(rotary.inv_freq.size(), expected.size()) << text;
+        for (size_t i = 0; i < expected.size(); ++i)
+            EXPECT_NEAR(rotary.inv_freq[i], expected[i], 3e-7 * expected[i]) << text << ", pair " << i;
+        EXPECT_NEAR(rotary.scale, one["scale"].get<float>(), 1e-7) << text;
+        EXPECT_LE(rotary.max_context, positions);
+    }
 }
 
 }  // namespace

@@ -168,7 +168,17 @@ def lightning(pattern: str, **changes) -> tuple[dict, list[str]]:
 
 
 def nano_bf16() -> Case:
-    config, layers = nano("MEM*-ME", time_step_limit=[0.0, INFINITY])
+    """What the published models leave at its default: biases, other sizes of chunk and kernel, weights not normalised."""
+    config, layers = nano(
+        "MEM*-ME",
+        chunk_size=64,
+        conv_kernel=3,
+        mlp_bias=True,
+        norm_topk_prob=False,
+        routed_scaling_factor=1.0,
+        time_step_limit=[0.0, INFINITY],
+        use_bias=True,
+    )
     return Case("nano-bf16", config, layers)
 
 
