@@ -59,8 +59,17 @@ ExpressionPtr make_expression(Expression::Kind kind, uint32_t at) {
     return expression;
 }
 
+Token ExpressionParser::take() {
+    const Token taken = current_;
+    current_ = ahead_;
+    ahead_ = lexer_.next();
+    return taken;
+}
+
 bool ExpressionParser::fail(uint32_t at, std::string_view message) {
-    if (!error_) {
+    if (!error_ && current_.type == TokenType::end && lexer_.failure()) {
+        error_ = lexer_.failure();  // why the tokens end here
+    } else if (!error_) {
         const Position p = position_of(program_.source, at);
         error_ = error(ErrorCode::model_invalid, "{}:{}:{}: {}", program_.name, p.line, p.column, message);
     }
@@ -288,7 +297,7 @@ ExpressionPtr ExpressionParser::unary(bool with_filters) {
 }
 
 ExpressionPtr ExpressionParser::primary() {
-    const Token& token = current();
+    const Token token = current();
     const uint32_t at = token.at;
     ExpressionPtr out = make_expression(Expression::Kind::constant, at);
     if (token.type == TokenType::name) {
@@ -398,7 +407,7 @@ bool ExpressionParser::filters_and_tests(ExpressionPtr& base) {
 
 bool ExpressionParser::subscript(Suffix& out) {
     if (take_symbol(".")) {
-        const Token& token = take();
+        const Token token = take();
         if (token.type == TokenType::name) {
             out.kind = Suffix::Kind::attribute;
             out.name = token.value;
@@ -532,7 +541,7 @@ bool ExpressionParser::test(Suffix& out) {
 }
 
 bool ExpressionParser::target_name(std::string_view& out) {
-    const Token& token = current();
+    const Token token = current();
     if (!expect(TokenType::name, "a name")) return false;
     if (is_constant_word(token.value)) return fail(token.at, fmt::format("'{}' cannot be assigned to", token.value));
     out = token.value;

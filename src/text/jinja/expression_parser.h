@@ -15,8 +15,11 @@ namespace nibble::text::jinja {
 // A parse function returns null (or false) after fail(); the first failure is kept.
 class ExpressionParser {
 public:
-    ExpressionParser(std::vector<Token> tokens, Program& program, int max_depth)
-        : tokens_(std::move(tokens)), program_(program), max_depth_(max_depth) {}
+    ExpressionParser(Program& program, int max_depth)
+        : program_(program), max_depth_(max_depth), lexer_(program.source, program.name, program.strings) {
+        current_ = lexer_.next();
+        ahead_ = lexer_.next();
+    }
 
 protected:
     // Which words end a tuple besides closing tags and brackets.
@@ -26,9 +29,9 @@ protected:
         bool parenthesized = false;  // () is an empty tuple
     };
 
-    const Token& current() const { return tokens_[next_]; }
-    const Token& ahead() const { return tokens_[std::min(next_ + 1, tokens_.size() - 1)]; }
-    const Token& take() { return tokens_[next_ + 1 < tokens_.size() ? next_++ : next_]; }
+    const Token& current() const { return current_; }
+    const Token& ahead() const { return ahead_; }
+    Token take();  // the current token; the next one becomes current
     bool take_symbol(std::string_view symbol);
     bool take_word(std::string_view word);
     bool expect_symbol(std::string_view symbol);
@@ -36,6 +39,7 @@ protected:
     bool expect(TokenType type, std::string_view what);
     bool fail(uint32_t at, std::string_view message);
     bool unexpected(std::string_view wanted);
+    bool read_to_the_end() { return !lexer_.failure() || fail(0, {}); }
 
     ExpressionPtr expression() { return conditional(); }
     ExpressionPtr tuple(const TupleRules& rules);
@@ -60,8 +64,6 @@ protected:
         ExpressionParser& parser_;
     };
 
-    std::vector<Token> tokens_;
-    size_t next_ = 0;
     Program& program_;
     std::optional<Error> error_;
 
@@ -92,6 +94,8 @@ private:
 
     int max_depth_;
     int depth_ = 0;
+    Lexer lexer_;
+    Token current_, ahead_;
 };
 
 ExpressionPtr make_expression(Expression::Kind kind, uint32_t at);

@@ -17,8 +17,9 @@ public:
     using ExpressionParser::ExpressionParser;
 
     Result<void> run() {
-        if (body({}, program_.body)) return {};
-        return std::move(*error_);
+        // The end that the parser saw may be where the lexer gave up.
+        if (!body({}, program_.body) || !read_to_the_end()) return std::move(*error_);
+        return {};
     }
 
 private:
@@ -28,7 +29,7 @@ private:
         Nested nested(*this);
         if (nested.refused()) return false;
         for (;;) {
-            const Token& token = current();
+            const Token token = current();
             switch (token.type) {
                 case TokenType::text:
                     take();
@@ -69,7 +70,7 @@ private:
     }
 
     bool statement(Body& out) {
-        const Token& word = current();
+        const Token word = current();
         if (word.type != TokenType::name) return unexpected("the name of a tag");
         struct Row {
             std::string_view word;
@@ -246,8 +247,7 @@ Result<std::shared_ptr<const Program>> parse(std::string_view source, std::strin
     auto program = std::make_shared<Program>();
     program->name = name;
     program->source = normalize_source(source);
-    TRY(auto tokens, tokenize(program->source, program->name, program->strings));
-    TRY_VOID(Parser(std::move(tokens), *program, limits.depth).run());
+    TRY_VOID(Parser(*program, limits.depth).run());
     TRY_VOID(resolve(*program));
     return std::shared_ptr<const Program>(std::move(program));
 }

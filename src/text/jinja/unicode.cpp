@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 namespace nibble::text::jinja {
@@ -121,6 +122,11 @@ void append_utf8(std::string& out, char32_t c) {
 
 bool valid_utf8(std::string_view s) {
     for (size_t at = 0; at < s.size();) {
+        uint64_t eight;
+        if (at + 8 <= s.size() && (std::memcpy(&eight, s.data() + at, 8), (eight & 0x8080808080808080) == 0)) {
+            at += 8;
+            continue;
+        }
         char32_t c;
         size_t length = well_formed(s, at, c);
         if (length == 0) return false;
