@@ -12,6 +12,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -80,7 +81,7 @@ template <class T>
 HWY_INLINE F load(const T* from, int64_t count) {
     if (HWY_LIKELY(count >= kLanes)) return load(from);
     HWY_ALIGN T padded[kLanes] = {};
-    std::memcpy(padded, from, static_cast<size_t>(count) * sizeof(T));
+    std::memcpy(padded, from, static_cast<size_t>(std::min(count, kLanes)) * sizeof(T));
     return load(padded);
 }
 template <class T>
@@ -88,7 +89,7 @@ HWY_INLINE void store(F value, T* to, int64_t count) {
     if (HWY_LIKELY(count >= kLanes)) return store(value, to);
     HWY_ALIGN T padded[kLanes];
     store(value, padded);
-    std::memcpy(to, padded, static_cast<size_t>(count) * sizeof(T));
+    std::memcpy(to, padded, static_cast<size_t>(std::min(count, kLanes)) * sizeof(T));
 }
 
 HWY_INLINE float to_float(float value) {
