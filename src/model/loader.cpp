@@ -13,7 +13,6 @@
 namespace nibble::model {
 namespace {
 
-using checkpoint::ClaimedFormat;
 using checkpoint::MatrixFormat;
 using device::DType;
 using device::Tensor;
@@ -141,7 +140,7 @@ Result<Loader::SharedSource> Loader::source(std::string_view module, int64_t n, 
         return error(ErrorCode::does_not_fit, "{} [{}, {}] is larger than any memory", module, n, k);
     TRY(checkpoint::Matrix found, weights_.matrix(module, n, k));
     TRY(WeightFormat format, weight_format(found));
-    if (!headers() && found.claim.format == ClaimedFormat::none) format = otherwise;
+    if (!headers() && format == WeightFormat::bf16) format = otherwise;
     name = found.module;
     ops::WeightSource source{.format = format, .n = n, .k = k, .scale = found.scale, .input_scale = found.input_scale};
     source.row_scale = found.row_scale;
@@ -169,10 +168,23 @@ void Loader::add_weight(SharedSource source, ops::WeightLayout layout, std::stri
                      }});
 }
 
-Result<void> Loader::matrix(std::string_view module, int64_t n, int64_t k, ops::Weight& into, WeightFormat otherwise) {
+Result<void> Loader::matrix(std::string_view module, int64_t n, int64_t k, ops::Weight& into) {
     std::string name;
-    TRY(SharedSource found, source(module, n, k, RandomRows::projection, otherwise, name));
+    TRY(SharedSource found, source(module, n, k, RandomRows::projection, WeightFormat::bf16, name));
     const ops::WeightLayout layout = ops::preferred_layout(found->format, n, k, device_);
+    add_weight(std::move(found), layout, std::move(name), into);
+    return {};
+}
+
+Result<void> Loader::router(std::string_view module, int64_t experts, int64_t k, ops::Weight& into) {
+    std::string name;
+    TRY(SharedSource found, source(module, experts, k, RandomRows::projection, WeightFormat::f32, name));
+    if (found->format != WeightFormat::f32 && found->format != WeightFormat::bf16)
+        return error(ErrorCode::unsupported, "{}: a router in {}; f32, f16 or bf16 was expected", name,
+                     ops::name(found->format));
+    // A GPU's moe rows read it a row a thread block.
+    const ops::WeightLayout layout =
+        device_.is_cpu() ? ops::preferred_layout(found->format, experts, k, device_) : ops::WeightLayout::row_major;
     add_weight(std::move(found), layout, std::move(name), into);
     return {};
 }
@@ -428,7 +440,7 @@ Result<float> Loader::scalar(std::string_view name, float absent) {
 }
 
 void Loader::lay_out() {
-    const int64_t limit = options_.source == Source::random ? options_.random_memory_bytes : 0;
+    const int64_t limit = options_.source == Source::checkpoint ? 0 : options_.random_memory_bytes;
     std::map<std::string, std::vector<int64_t>> placed;  // kind -> offsets
     std::map<std::string, size_t> next;
     int64_t used = 0;

@@ -46,9 +46,9 @@ public:
     bool has(std::string_view tensor, bool unknown) const;
     bool has_matrix(std::string_view module, bool unknown) const;
 
-    // `otherwise`: the format when the folder has no headers and its configs claim none.
-    Result<void> matrix(std::string_view module, int64_t n, int64_t k, ops::Weight& into,
-                        ops::WeightFormat otherwise = ops::WeightFormat::bf16);
+    Result<void> matrix(std::string_view module, int64_t n, int64_t k, ops::Weight& into);
+    // The router of ops::moe: f32 or bf16, and f32 where the folder does not say.
+    Result<void> router(std::string_view module, int64_t experts, int64_t k, ops::Weight& into);
     // Modules prefix.name with n rows each that read the same input. Where format and scales allow, they become one
     // matrix in memory; else they stay apart.
     struct Part {

@@ -54,7 +54,8 @@ struct LoadOptions {
     // checkpoint (or the config's quantisation claim) gives it, scaled so that activations stay finite and routing
     // spread.
     uint64_t random_seed = 1;
-    int64_t random_memory_bytes = 0;  // random: layers share storage beyond this many bytes; 0: never
+    // random, and the headers of what is to be random: layers share storage beyond this many bytes; 0: never.
+    int64_t random_memory_bytes = 0;
     device::DType activation = device::DType::bf16;
     device::DType kv_dtype = device::DType::bf16;
     ThreadPool* threads = nullptr;                      // reading and packing; null: one thread

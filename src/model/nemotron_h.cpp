@@ -123,10 +123,7 @@ Result<void> NemotronH::declare_moe(Loader& loader, const std::string& prefix, c
                                     MoeBlock& block) {
     const int64_t hidden = config.hidden_size, experts = config.n_routed_experts;
     ops::MoeArgs& m = block.mixer;
-    TRY_VOID(loader.matrix(prefix + ".gate", experts, hidden, m.router, ops::WeightFormat::f32));
-    if (m.router.format != ops::WeightFormat::f32 && m.router.format != ops::WeightFormat::bf16)
-        return error(ErrorCode::unsupported, "{}: a router in {}; f32, f16 or bf16 was expected", m.router.name,
-                     ops::name(m.router.format));
+    TRY_VOID(loader.router(prefix + ".gate", experts, hidden, m.router));
     block.module = parent(m.router.name);
     TRY_VOID(loader.vector(
         {.name = prefix + ".gate.e_score_correction_bias", .shape = {experts}, .random = RandomValues::zeros},
