@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstring>
 #include <memory>
+#include <span>
 
 namespace nibble::text {
 namespace {
@@ -48,7 +49,10 @@ public:
     const int32_t* find(const Key& key, size_t& count) const {
         if (!slots_) return nullptr;
         const Slot& slot = slots_[key.hash % kSlots];
-        if (slot.words != key.words || slot.owner_and_count >> 8 != key.owner) return nullptr;
+        const uint64_t difference = (slot.words[0] ^ key.words[0]) | (slot.words[1] ^ key.words[1]) |
+                                    (slot.words[2] ^ key.words[2]) | (slot.words[3] ^ key.words[3]) |
+                                    (slot.owner_and_count >> 8 ^ key.owner);
+        if (difference != 0) return nullptr;
         count = slot.owner_and_count & 0xFF;
         return slot.ids.data();
     }
@@ -80,7 +84,11 @@ struct Bpe::Scratch {
     WordCache cache;
     MergeQueue queue;
     std::vector<int32_t> ids;
-    std::vector<uint32_t> previous, next;
+    struct Symbol {
+        int32_t id;
+        uint32_t previous, next;
+    };
+    std::vector<Symbol> symbols;  // of a long word
     std::string text;
 };
 
@@ -121,27 +129,40 @@ Result<Bpe> Bpe::build(const Vocabulary& vocabulary,
     bpe.ranks_ = merges.size();
     bpe.merges_.resize(std::bit_ceil(merges.size() * 2 + 2));
     const size_t prefix = bpe.options_.continuing_subword_prefix.size();
-    std::string joined;
-    for (size_t rank = 0; rank < merges.size(); rank++) {
-        const auto& [left, right] = merges[rank];
-        const int32_t left_id = vocabulary.find(left);
-        const int32_t right_id = vocabulary.find(right);
-        if (left_id == kNone || right_id == kNone) {
-            return error(ErrorCode::model_invalid, "merges[{}]: expected pieces of the vocabulary, found \"{}\"", rank,
-                         left_id == kNone ? left : right);
+    // In batches, so that looking pieces up overlaps.
+    constexpr size_t kBatch = 256;
+    std::array<std::string, kBatch> joined;
+    std::array<std::string_view, 3 * kBatch> pieces;
+    std::array<int32_t, 3 * kBatch> ids;
+    for (size_t begin = 0; begin < merges.size(); begin += kBatch) {
+        const size_t n = std::min(kBatch, merges.size() - begin);
+        for (size_t i = 0; i < n; i++) {
+            const auto& [left, right] = merges[begin + i];
+            joined[i].assign(left).append(right.substr(std::min(prefix, right.size())));
+            pieces[3 * i] = left;
+            pieces[3 * i + 1] = right;
+            pieces[3 * i + 2] = joined[i];
         }
-        if (right.size() < prefix) {
-            return error(ErrorCode::model_invalid,
-                         "merges[{}]: expected a right piece that begins with continuing_subword_prefix, found \"{}\"",
-                         rank, right);
+        vocabulary.find_all(std::span(pieces).first(3 * n), std::span(ids).first(3 * n));
+        for (size_t i = 0; i < n; i++) {
+            const size_t rank = begin + i;
+            const int32_t left = ids[3 * i], right = ids[3 * i + 1], result = ids[3 * i + 2];
+            if (left == kNone || right == kNone) {
+                return error(ErrorCode::model_invalid, "merges[{}]: expected pieces of the vocabulary, found \"{}\"",
+                             rank, pieces[left == kNone ? 3 * i : 3 * i + 1]);
+            }
+            if (merges[rank].second.size() < prefix) {
+                return error(
+                    ErrorCode::model_invalid,
+                    "merges[{}]: expected a right piece that begins with continuing_subword_prefix, found \"{}\"", rank,
+                    merges[rank].second);
+            }
+            if (result == kNone) {
+                return error(ErrorCode::model_invalid,
+                             "merges[{}]: expected the result \"{}\" in the vocabulary, found none", rank, joined[i]);
+            }
+            bpe.put({left, right, static_cast<uint32_t>(rank), result});
         }
-        joined.assign(left).append(right.substr(prefix));
-        const int32_t result = vocabulary.find(joined);
-        if (result == kNone) {
-            return error(ErrorCode::model_invalid,
-                         "merges[{}]: expected the result \"{}\" in the vocabulary, found none", rank, joined);
-        }
-        bpe.put({left_id, right_id, static_cast<uint32_t>(rank), result});
     }
     if (!bpe.options_.words_are_bytes && prefix == 0 && bpe.options_.end_of_word_suffix.empty()) {
         bpe.find_boundaries(merges);
@@ -283,7 +304,7 @@ void Bpe::encode_plain(std::string_view word, bool literal, std::vector<int32_t>
     if (small) s.cache.put(key, s.ids.data(), s.ids.size());
     constexpr size_t kKept = 1 << 16;
     if (s.ids.capacity() > kKept) s.ids = {};
-    if (s.next.capacity() > kKept) s.next = s.previous = {};
+    if (s.symbols.capacity() > kKept) s.symbols = {};
     s.queue.release();
 }
 
@@ -365,35 +386,34 @@ void Bpe::merge_short(std::vector<int32_t>& ids, bool literal) const {
 // since is recognised by its result.
 void Bpe::merge_long(std::vector<int32_t>& ids, bool literal) const {
     Scratch& s = scratch();
+    std::vector<Scratch::Symbol>& symbols = s.symbols;
     const auto n = static_cast<uint32_t>(ids.size());
     constexpr int32_t kMerged = -2;
     s.queue.begin(ranks_);
-    s.previous.resize(n);
-    s.next.resize(n);
+    symbols.resize(n);
     const auto queue_pair = [&](uint32_t left, uint32_t right) {
-        if (const Merge* merge = merge_of(ids[left], ids[right], literal)) s.queue.push(merge->rank, left);
+        if (const Merge* merge = merge_of(symbols[left].id, symbols[right].id, literal))
+            s.queue.push(merge->rank, left);
     };
-    for (uint32_t i = 0; i < n; i++) {
-        s.previous[i] = i - 1;  // of the first: beyond n
-        s.next[i] = i + 1;      // of the last: n
-        if (i + 1 < n) queue_pair(i, i + 1);
-    }
+    for (uint32_t i = 0; i < n; i++) symbols[i] = {ids[i], i - 1, i + 1};  // beyond the ends: not below n
+    for (uint32_t i = 0; i + 1 < n; i++) queue_pair(i, i + 1);
     uint32_t rank = 0, at = 0;
     while (s.queue.pop(rank, at)) {
-        if (ids[at] == kMerged) continue;
-        const uint32_t right = s.next[at];
-        if (right >= n) continue;
-        const Merge* merge = merge_of(ids[at], ids[right], literal);
+        __builtin_prefetch(&symbols[s.queue.ahead()]);
+        Scratch::Symbol& left = symbols[at];
+        if (left.id == kMerged || left.next >= n) continue;
+        Scratch::Symbol& right = symbols[left.next];
+        const Merge* merge = merge_of(left.id, right.id, literal);
         if (merge == nullptr || merge->rank != rank) continue;
-        ids[at] = merge->result;
-        ids[right] = kMerged;
-        const uint32_t after = s.next[right];
-        s.next[at] = after;
-        if (after < n) s.previous[after] = at;
-        if (s.previous[at] < n) queue_pair(s.previous[at], at);
-        if (after < n) queue_pair(at, after);
+        left.id = merge->result;
+        right.id = kMerged;
+        left.next = right.next;
+        if (left.next < n) symbols[left.next].previous = at;
+        if (left.previous < n) queue_pair(left.previous, at);
+        if (left.next < n) queue_pair(at, left.next);
     }
-    ids.erase(std::remove(ids.begin(), ids.end(), kMerged), ids.end());
+    ids.clear();
+    for (uint32_t i = 0; i < n; i = symbols[i].next) ids.push_back(symbols[i].id);
 }
 
 }  // namespace nibble::text

@@ -107,18 +107,31 @@ bool CharSet::contains(char32_t c) const {
 }
 
 CharMap::CharMap(const CharSet& set) : pages_(0x1100) {
+    // Page 0 of cells_ is empty, page 1 full; the others are kept once each.
+    cells_.assign({0, 0, 0, 0, ~uint64_t{0}, ~uint64_t{0}, ~uint64_t{0}, ~uint64_t{0}});
     std::map<std::array<uint64_t, 4>, uint16_t> known;
     auto range = set.ranges().begin();
     const auto end = set.ranges().end();
     for (size_t page = 0; page < pages_.size(); page++) {
-        std::array<uint64_t, 4> bits{};
         const char32_t base = static_cast<char32_t>(page) << 8;
         while (range != end && range->last < base) ++range;
-        for (auto r = range; r != end && r->first <= base + 255; ++r) {
-            const char32_t last = std::min<char32_t>(r->last, base + 255);
-            for (char32_t c = std::max(r->first, base); c <= last; c++) bits[c >> 6 & 3] |= uint64_t{1} << (c & 63);
+        if (range == end) break;
+        if (range->first > base + 255) continue;
+        if (range->first <= base && range->last >= base + 255) {
+            pages_[page] = 1;
+            continue;
         }
-        const auto [place, fresh] = known.try_emplace(bits, static_cast<uint16_t>(known.size()));
+        std::array<uint64_t, 4> bits{};
+        for (auto r = range; r != end && r->first <= base + 255; ++r) {
+            for (size_t word = 0; word < 4; word++) {
+                const char32_t low = base + static_cast<char32_t>(word) * 64;
+                if (r->last < low || r->first > low + 63) continue;
+                const unsigned from = r->first > low ? r->first - low : 0;
+                const unsigned to = std::min<char32_t>(r->last - low, 63);
+                bits[word] |= (~uint64_t{0} >> (63 - (to - from))) << from;
+            }
+        }
+        const auto [place, fresh] = known.try_emplace(bits, static_cast<uint16_t>(cells_.size() / 4));
         if (fresh) cells_.insert(cells_.end(), bits.begin(), bits.end());
         pages_[page] = place->second;
     }

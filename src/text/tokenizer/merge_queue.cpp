@@ -7,7 +7,8 @@ namespace nibble::text {
 namespace {
 
 constexpr std::greater<uint32_t> kLowestFirst;
-constexpr size_t kKeptNodes = 1 << 14;
+constexpr size_t kKeptBlocks = 1 << 12;
+constexpr size_t kAhead = 16;
 
 void heap_push(std::vector<uint32_t>& heap, uint32_t value) {
     heap.push_back(value);
@@ -47,22 +48,24 @@ void MergeQueue::push(uint32_t rank, uint32_t position) {
         places_[rank] = 2 * list + 1;
         heap_push(waiting_, rank);
     }
-    uint32_t node = free_nodes_;
-    if (node == kNone) {
-        node = static_cast<uint32_t>(nodes_.size());
-        nodes_.push_back({position, kNone});
-    } else {
-        free_nodes_ = nodes_[node].next;
-        nodes_[node] = {position, kNone};
-    }
     List& to = lists_[list];
-    if (to.last == kNone) {
-        to.first = node;
-    } else {
-        to.sorted = to.sorted && nodes_[to.last].position <= position;
-        nodes_[to.last].next = node;
+    to.sorted = to.sorted && to.highest <= position;
+    to.highest = position;
+    if (to.last == kNone || blocks_[to.last].count == kBlock) {
+        uint32_t block = free_blocks_;
+        if (block == kNone) {
+            block = static_cast<uint32_t>(blocks_.size());
+            blocks_.emplace_back();
+        } else {
+            free_blocks_ = blocks_[block].next;
+            blocks_[block].count = 0;
+            blocks_[block].next = kNone;
+        }
+        (to.last == kNone ? to.first : blocks_[to.last].next) = block;
+        to.last = block;
     }
-    to.last = node;
+    Block& block = blocks_[to.last];
+    block.positions[block.count++] = position;
 }
 
 void MergeQueue::activate(uint32_t rank) {
@@ -74,12 +77,13 @@ void MergeQueue::activate(uint32_t rank) {
     active.late.clear();
     const uint32_t index = places_[rank] / 2;
     const List& list = lists_[index];
-    for (uint32_t node = list.first; node != kNone; node = nodes_[node].next) {
-        active.positions.push_back(nodes_[node].position);
+    for (uint32_t block = list.first; block != kNone; block = blocks_[block].next) {
+        const uint32_t* positions = blocks_[block].positions;
+        active.positions.insert(active.positions.end(), positions, positions + blocks_[block].count);
     }
     if (!list.sorted) std::sort(active.positions.begin(), active.positions.end());
-    nodes_[list.last].next = free_nodes_;
-    free_nodes_ = list.first;
+    blocks_[list.last].next = free_blocks_;
+    free_blocks_ = list.first;
     free_lists_.push_back(index);
     places_[rank] = static_cast<uint32_t>(2 * depth_);
 }
@@ -100,6 +104,7 @@ bool MergeQueue::pop(uint32_t& rank, uint32_t& position) {
         rank = active.rank;
         if (active.late.empty() || (more && active.positions[active.next] <= active.late.front())) {
             position = active.positions[active.next++];
+            ahead_ = active.positions[std::min(active.next + kAhead, active.positions.size() - 1)];
         } else {
             position = heap_pop(active.late);
         }
@@ -108,7 +113,7 @@ bool MergeQueue::pop(uint32_t& rank, uint32_t& position) {
 }
 
 void MergeQueue::release() {
-    if (nodes_.size() <= kKeptNodes) return;
+    if (blocks_.size() <= kKeptBlocks) return;
     *this = {};
 }
 

@@ -141,7 +141,9 @@ private:
         const auto add_set = [&](int32_t set) {
             for (const auto& range : tree_.sets[set].ranges()) {
                 const auto lead = [](char32_t c) { return static_cast<unsigned char>(utf8::encode(c)[0]); };
-                for (int b = lead(range.first); b <= lead(range.last); b++) bytes[b] = true;
+                for (int b = lead(range.first); b <= lead(range.last); b++) {
+                    if (b < 0x80 || b >= 0xC0) bytes[b] = true;
+                }
             }
         };
         while (!open.empty()) {

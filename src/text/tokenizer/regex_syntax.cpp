@@ -15,7 +15,7 @@ using Kind = RegexNode::Kind;
 using Greed = RegexNode::Greed;
 
 constexpr size_t kMaxPattern = 16384;  // bytes
-constexpr int kMaxNesting = 48;        // groups and classes inside one another: the parser recurses as deep
+constexpr int kMaxNesting = 24;        // groups and classes inside one another: the parser recurses as deep
 constexpr int kMaxRepeat = 1000;
 constexpr char32_t kLastCodePoint = 0x10FFFF;
 

@@ -146,7 +146,7 @@ const char* SplitScanner::run(const char* p, const char* end, uint8_t classes) c
 
 const char* SplitScanner::match(const char* p, const char* end) const {
     if (*p == '\'' && contractions_ != Contractions::none) {
-        if (const char* q = contraction(p, end); q != p) return q;
+        if (const char* q = contraction(p, end, contractions_ == Contractions::any_case); q != p) return q;
     }
     const Char first = at(p);
     if (const char* q = letters(p, end, first); q != p) return q;
@@ -180,8 +180,7 @@ const char* SplitScanner::match(const char* p, const char* end) const {
 }
 
 // p is at an apostrophe.
-const char* SplitScanner::contraction(const char* p, const char* end) const {
-    const bool any_case = contractions_ == Contractions::any_case || contraction_suffix_;
+const char* SplitScanner::contraction(const char* p, const char* end, bool any_case) const {
     const auto letter = [&](ptrdiff_t i) -> char {
         if (end - p <= i) return 0;
         const char c = p[i];
@@ -222,7 +221,7 @@ const char* SplitScanner::letters(const char* p, const char* end, const Char& fi
         case Letters::cased: {
             const char* q = cased(p, end, first);
             if (q == p || !contraction_suffix_ || q == end || *q != '\'') return q;
-            return contraction(q, end);
+            return contraction(q, end, true);
         }
     }
     return p;

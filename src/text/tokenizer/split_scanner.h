@@ -40,14 +40,14 @@ private:
     };
     Char at(const char* p) const;
     const char* run(const char* p, const char* end, uint8_t classes) const;
-    const char* contraction(const char* p, const char* end) const;
+    const char* contraction(const char* p, const char* end, bool any_case) const;
     const char* letters(const char* p, const char* end, const Char& first) const;
     const char* cased(const char* p, const char* end, const Char& first) const;
     const char* whitespace(const char* p, const char* end) const;
 
     Contractions contractions_ = Contractions::none;
     Letters letters_ = Letters::spaced;
-    bool contraction_suffix_ = false;  // cased: 's and the like belong to the word
+    bool contraction_suffix_ = false;  // cased: 's and the like, in any case, belong to the word
     uint8_t word_ = 0;                 // prefixed: the classes of a word
     bool spaced_digits_ = false;       //  ?\p{N}+
     int most_digits_ = 0;              // in one match; 0 for any number

@@ -2,6 +2,8 @@
 
 #include "base/check.h"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 
 namespace nibble::text {
@@ -44,14 +46,43 @@ Vocabulary::Added Vocabulary::add(std::string_view piece, int32_t id) {
 }
 
 int32_t Vocabulary::find(std::string_view wanted) const {
-    if (slots_.empty()) return kNone;
-    const uint64_t hash = hash_bytes(wanted);
+    return slots_.empty() ? kNone : find(wanted, hash_bytes(wanted));
+}
+
+int32_t Vocabulary::find(std::string_view wanted, uint64_t hash) const {
     const auto tag = static_cast<uint32_t>(hash >> 32);
     const size_t mask = slots_.size() - 1;
     for (size_t i = hash & mask; slots_[i].id != kNone; i = (i + 1) & mask) {
         if (slots_[i].tag == tag && piece(slots_[i].id) == wanted) return slots_[i].id;
     }
     return kNone;
+}
+
+void Vocabulary::find_all(std::span<const std::string_view> wanted, std::span<int32_t> ids) const {
+    CHECK(wanted.size() == ids.size());
+    if (slots_.empty()) {
+        std::fill(ids.begin(), ids.end(), kNone);
+        return;
+    }
+    constexpr size_t kBatch = 32;
+    std::array<uint64_t, kBatch> hashes;
+    const size_t mask = slots_.size() - 1;
+    for (size_t begin = 0; begin < wanted.size(); begin += kBatch) {
+        const size_t n = std::min(kBatch, wanted.size() - begin);
+        for (size_t i = 0; i < n; i++) {
+            hashes[i] = hash_bytes(wanted[begin + i]);
+            __builtin_prefetch(&slots_[hashes[i] & mask]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            const int32_t likely = slots_[hashes[i] & mask].id;
+            if (likely != kNone) __builtin_prefetch(&entries_[likely]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            const int32_t likely = slots_[hashes[i] & mask].id;
+            if (likely != kNone) __builtin_prefetch(bytes_.data() + entries_[likely].begin);
+        }
+        for (size_t i = 0; i < n; i++) ids[begin + i] = find(wanted[begin + i], hashes[i]);
+    }
 }
 
 }  // namespace nibble::text

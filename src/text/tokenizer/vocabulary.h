@@ -4,6 +4,7 @@
 #include "text/tokenizer/hash.h"
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,8 @@ public:
     Added add(std::string_view piece, int32_t id);  // 0 <= id <= kMaxId
 
     int32_t find(std::string_view piece) const;
+    // ids[i] = find(wanted[i]), several times faster for many: the misses of one overlap those of the others.
+    void find_all(std::span<const std::string_view> wanted, std::span<int32_t> ids) const;
     std::string_view piece(int32_t id) const {
         if (!has(id)) return {};
         return {bytes_.data() + entries_[id].begin, entries_[id].size};
@@ -34,6 +37,7 @@ private:
         uint32_t begin = 0, size = kAbsent;
     };
     void grow(size_t slots);
+    int32_t find(std::string_view wanted, uint64_t hash) const;
 
     std::string bytes_;
     std::vector<Entry> entries_;  // by id
