@@ -92,6 +92,17 @@ void copy_to_host(const Device& device, Stream stream, void* host_data, const vo
     }
 }
 
+Stream create_stream(const Device& device) {
+    if constexpr (kHaveCuda)
+        if (!device.is_cpu()) return cuda::create_stream(device.index);
+    return {};
+}
+
+void destroy_stream([[maybe_unused]] const Device& device, [[maybe_unused]] Stream stream) {
+    if constexpr (kHaveCuda)
+        if (!device.is_cpu()) cuda::destroy_stream(device.index, stream);
+}
+
 void synchronize(const Device& device, Stream stream) {
     if (device.is_cpu()) return;
     if constexpr (kHaveCuda) cuda::synchronize(device.index, stream);

@@ -38,6 +38,9 @@ private:
 void copy_to_device(const Device& device, Stream stream, void* device_data, const void* host_data, int64_t bytes);
 void copy_to_host(const Device& device, Stream stream, void* host_data, const void* device_data, int64_t bytes);
 void synchronize(const Device& device, Stream stream);
+// An order of work of its own; the owner destroys it. Empty on the CPU.
+Stream create_stream(const Device& device);
+void destroy_stream(const Device& device, Stream stream);
 
 // Bump allocation for one step's activations and scratch. Without memory (measuring) it only counts, and its tensors
 // have null data: that is how a recorded forward yields the scratch peak. One thread.

@@ -25,6 +25,10 @@ Result<MemoryReading> read_memory(int index);
 std::byte* allocate(int index, int64_t bytes);
 void free(int index, std::byte* data);
 
+// A stream of its own, unordered with any other (the default one included).
+Stream create_stream(int index);
+void destroy_stream(int index, Stream stream);
+
 void copy_to_device(int index, Stream stream, void* device_data, const void* host_data, int64_t bytes);
 void copy_to_host(int index, Stream stream, void* host_data, const void* device_data, int64_t bytes);
 void synchronize(int index, Stream stream);

@@ -88,12 +88,25 @@ std::byte* allocate(int index, int64_t bytes) {
         return nullptr;
     }
     check(cudaMemset(data, 0, static_cast<size_t>(bytes)), "cudaMemset");
+    check(cudaStreamSynchronize(nullptr), "cudaMemset");  // other streams do not wait for the default one
     return static_cast<std::byte*>(data);
 }
 
 void free(int index, std::byte* data) {
     use(index);
     check(cudaFree(data), "cudaFree");
+}
+
+Stream create_stream(int index) {
+    use(index);
+    cudaStream_t stream = nullptr;
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+    return {stream};
+}
+
+void destroy_stream(int index, Stream stream) {
+    use(index);
+    check(cudaStreamDestroy(static_cast<cudaStream_t>(stream.handle)), "cudaStreamDestroy");
 }
 
 void copy_to_device(int index, Stream stream, void* device_data, const void* host_data, int64_t bytes) {

@@ -155,6 +155,7 @@ ModelExecutor::ModelExecutor(std::unique_ptr<const model::Model> model, const de
       state_(std::move(state)),
       arena_(std::move(arena)),
       logits_(std::move(logits)),
+      stream_(device::create_stream(device)),
       staging_(std::move(staging)),
       pages_each_(pages_each(limits)) {
     const int64_t rows = limits.max_step_rows, logit_rows = limits.max_logit_rows;

@@ -47,6 +47,8 @@ public:
                                                          const device::Device& device, ThreadPool* threads,
                                                          const StepOptions& options);
 
+    ~ModelExecutor() override { device::destroy_stream(device_, stream_); }
+
     const ExecutorLimits& limits() const override { return limits_; }
     void run(const StepPlan& plan, std::span<RowResult> results) override;
     // The same step, each operation timed: what ran, in order.

@@ -21,16 +21,13 @@ void launch(void (*kernel)(Parameters...), const char* name, device::Stream stre
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = static_cast<cudaStream_t>(stream.handle);
-    cudaLaunchAttribute attributes[2];
-    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[0].val.programmaticStreamSerializationAllowed = 1;
-    config.numAttrs = 1;
+    cudaLaunchAttribute attribute;
     if (cluster > 1) {
-        attributes[1].id = cudaLaunchAttributeClusterDimension;
-        attributes[1].val.clusterDim = {cluster, 1, 1};
-        config.numAttrs = 2;
+        attribute.id = cudaLaunchAttributeClusterDimension;
+        attribute.val.clusterDim = {cluster, 1, 1};
+        config.attrs = &attribute;
+        config.numAttrs = 1;
     }
-    config.attrs = attributes;
     check_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
 }
 

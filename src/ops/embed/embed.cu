@@ -7,13 +7,14 @@
 namespace nibble::ops {
 namespace {
 
-__global__ void __launch_bounds__(256) embed_kernel(const int32_t* tokens, const __nv_bfloat16* table, __nv_bfloat16* y,
+template <class Element>
+__global__ void __launch_bounds__(256) embed_kernel(const int32_t* tokens, const Element* table, __nv_bfloat16* y,
                                                     int64_t y_stride, int h, float scale) {
     ptx::launch_dependents();
     ptx::grid_dependency_wait();
     const int64_t t = blockIdx.x, token = __ldcg(tokens + t);
     for (int i = threadIdx.x; i < h; i += blockDim.x)
-        y[t * y_stride + i] = __float2bfloat16_rn(__bfloat162float(table[token * h + i]) * scale);
+        y[t * y_stride + i] = __float2bfloat16_rn(static_cast<float>(table[token * h + i]) * scale);
 }
 
 __global__ void __launch_bounds__(256) gather_rows_kernel(const __nv_bfloat16* x, int64_t x_stride, const int32_t* rows,
@@ -28,13 +29,17 @@ __global__ void __launch_bounds__(256) gather_rows_kernel(const __nv_bfloat16* x
 }  // namespace
 
 bool cuda_embed_accepts(const EmbedArgs& a, const device::Device&) {
-    return a.table.dtype() == DType::bf16 && a.y.dtype() == DType::bf16;
+    return (a.table.dtype() == DType::bf16 || a.table.dtype() == DType::f32) && a.y.dtype() == DType::bf16;
 }
 
 void run_cuda_embed(OpContext& context, const EmbedArgs& a) {
-    cuda::launch(embed_kernel, "embed", context.stream, dim3(static_cast<unsigned>(a.y.dim(0))), 256, 0, 1,
-                 a.tokens.as<int32_t>(), a.table.as<__nv_bfloat16>(), a.y.as<__nv_bfloat16>(), a.y.row_stride(),
-                 static_cast<int>(a.y.dim(1)), a.scale);
+    const auto launch = [&](auto* kernel, auto* table) {
+        cuda::launch(kernel, "embed", context.stream, dim3(static_cast<unsigned>(a.y.dim(0))), 256, 0, 1,
+                     a.tokens.as<int32_t>(), table, a.y.as<__nv_bfloat16>(), a.y.row_stride(),
+                     static_cast<int>(a.y.dim(1)), a.scale);
+    };
+    if (a.table.dtype() == DType::f32) return launch(embed_kernel<float>, a.table.as<float>());
+    launch(embed_kernel<__nv_bfloat16>, a.table.as<__nv_bfloat16>());
 }
 
 bool cuda_gather_rows_accepts(const GatherRowsArgs& a, const device::Device&) {
