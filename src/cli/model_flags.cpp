@@ -48,7 +48,7 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
     add_size(verb, "--memory-budget", flags.memory_budget_bytes, "Everything together stays below it");
     add_size(verb, "--kv-cache-memory", flags.kv_cache_bytes, "For keys and values");
     verb.add_option("--gpu-memory-utilization", flags.gpu_memory_utilization,
-                    "Understood for compatibility: this share of the device's memory as --memory-budget")
+                    "Understood for compatibility: at most this share of the device's memory")
         ->check(in_range(0.01, 1.0))
         ->type_name("SHARE");
     verb.add_option("--kv-cache-dtype", flags.kv_cache_dtype, "auto, bfloat16, float32, fp8")

@@ -61,6 +61,8 @@ Result<Budget> budget_of(const PlanInput& input) {
             return error(ErrorCode::does_not_fit, "--memory-budget {} is more than there is on {}: {}",
                          describe_bytes(*input.budget_bytes), input.device_name, budget.sum);
         budget = {*input.budget_bytes, "--memory-budget"};
+    } else if (input.share_bytes && *input.share_bytes < budget.bytes) {
+        budget = {*input.share_bytes, "--gpu-memory-utilization"};
     }
     return budget;
 }

@@ -28,6 +28,7 @@ struct PlanInput {
     std::function<uint64_t(uint64_t sequences, uint64_t context)> step_bytes;
 
     std::optional<uint64_t> budget_bytes;  // --memory-budget
+    std::optional<uint64_t> share_bytes;   // --gpu-memory-utilization: no more than this, nor than there is
     std::optional<uint64_t> kv_bytes;      // --kv-cache-memory
     std::optional<uint64_t> context;       // --max-model-len
     std::optional<uint64_t> sequences;     // --max-num-seqs

@@ -25,6 +25,7 @@ PlanInput small_model() {
             .model_context = 8192,
             .step_bytes = [](uint64_t sequences, uint64_t) { return 40 * kMiB + sequences * 200'000; },
             .budget_bytes = {},
+            .share_bytes = {},
             .kv_bytes = {},
             .context = {},
             .sequences = {},
@@ -130,6 +131,18 @@ TEST(Plan, TheCacheAskedForIsHadWholeOrRefused) {
     EXPECT_THAT(plan.error().message, HasSubstr("raise it"));
 }
 
+TEST(Plan, AShareOfTheDeviceIsLoweredToWhatThereIs) {
+    PlanInput input = with_memory(24 * kGiB, 8 * kGiB);
+    input.share_bytes = 20 * kGiB;
+    auto plan = make_plan(input);
+    ASSERT_TRUE(plan);
+    EXPECT_LT(plan->budget_bytes, 8 * kGiB);
+    input.share_bytes = 2 * kGiB;
+    plan = make_plan(input);
+    ASSERT_TRUE(plan);
+    EXPECT_EQ(plan->budget_bytes, 2 * kGiB);
+}
+
 // Sizes of every magnitude, up to those that overflow.
 uint64_t any_size(std::mt19937_64& random) {
     const uint64_t value = random();
@@ -157,6 +170,7 @@ TEST(Plan, NeverOverCommitsWhateverTheNumbers) {
                        : bytes;
         };
         if (random() % 3 == 0) input.budget_bytes = any_size(random);
+        if (random() % 3 == 0) input.share_bytes = any_size(random);
         if (random() % 3 == 0) input.kv_bytes = any_size(random);
         if (random() % 3 == 0) input.context = 1 + any_size(random) % input.model_context;
         if (random() % 3 == 0) input.sequences = 1 + any_size(random);

@@ -162,6 +162,10 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     model::LoadOptions load{.activation = flags.activation == "f32" ? DType::f32 : DType::bf16,
                             .threads = session->threads_.get()};
     TRY(load.kv_dtype, kv_dtype(flags));
+    if (flags.random_weights) {  // what does not fit is shared between layers: a token reads as many bytes all the same
+        TRY(const device::MemoryReading memory, device::read_memory(device));
+        load.random_memory_bytes = memory.available_bytes / 5 * 3;
+    }
     load.source = model::LoadOptions::Source::headers;
     TRY(const std::unique_ptr<model::Model> outline, model::load(session->checkpoint_, device, load));
     const model::Spec& spec = outline->spec();
@@ -184,6 +188,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
                             return static_cast<uint64_t>(memory.total_bytes() - memory.state_bytes);
                         },
                     .budget_bytes = {},
+                    .share_bytes = {},
                     .kv_bytes = {},
                     .context = {},
                     .sequences = {},
@@ -197,10 +202,10 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     input.context = optional(flags.max_model_len);
     input.sequences = optional(flags.max_num_seqs);
     if (flags.gpu_memory_utilization && !input.budget_bytes) {
-        input.budget_bytes =
+        input.share_bytes =
             static_cast<uint64_t>(*flags.gpu_memory_utilization * static_cast<double>(input.memory.total_bytes));
-        remark(fmt::format("--gpu-memory-utilization {} is taken as --memory-budget {}", *flags.gpu_memory_utilization,
-                           describe_bytes(*input.budget_bytes)));
+        remark(fmt::format("--gpu-memory-utilization {}: at most {}, in bytes: --memory-budget says it better",
+                           *flags.gpu_memory_utilization, describe_bytes(*input.share_bytes)));
     }
     TRY(session->plan_, make_plan(input));
     if (options.planned) options.planned(session->plan_);

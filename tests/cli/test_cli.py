@@ -233,7 +233,7 @@ def damage(folder, how: str) -> str:
     elif how == "template":
         path = folder / "tokenizer_config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{% for x in %}"}))
-        return "template"
+        return "tokenizer_config.json"
     elif how == "missing tensor":
         tensors = tiny_model.tensors(settings)
         del tensors["model.layers.1.mlp.up_proj.weight"]
