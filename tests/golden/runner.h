@@ -37,7 +37,8 @@ public:
            ops::ForcedRows forced = {})
         : threads_(threads, false), forced_(std::move(forced)) {
         options.threads = &threads_;
-        model_ = must(load(must(checkpoint::Checkpoint::open(folder)), device_, options));
+        const bool data = options.source == LoadOptions::Source::checkpoint;
+        model_ = must(load(must(checkpoint::Checkpoint::open(folder, {.headers_only = !data})), device_, options));
         const StateShape& shape = model_->spec().state;
         pages_each_ = (longest + shape.page_size - 1) / shape.page_size;
         state_ = must(State::allocate(device_, shape, sequences * pages_each_, sequences));
