@@ -161,6 +161,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const __grid_consta
 #pragma unroll
             for (int i = 0; i < kMaxGroup; ++i) score[i] = 0;
             const int64_t at = cache_element(p, b, key, head);
+#pragma unroll 4
             for (int e = 0; e < d; e += 8) {
                 float k[8];
                 load_cache8(p, p.k_pages, at + e, k);
@@ -200,13 +201,21 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const __grid_consta
 #pragma unroll
             for (int i = 0; i < kMaxOutputs; ++i) here[i] = 0;
             const int from = max(first_key, split * kSplit), to = min(position, split * kSplit + kSplit - 1);
-            for (int j = from; j <= to; ++j) {
-                const float v = load_cache(p, p.v_pages, cache_element(p, b, j, head) + element);
-                const float* w = weights + (j - split * kSplit) * kMaxGroup;
+            constexpr int kAhead = 16;  // values on their way at once; they are added in order
+            for (int j0 = from; j0 <= to; j0 += kAhead) {
+                float v[kAhead];
 #pragma unroll
-                for (int i = 0; i < kMaxOutputs; ++i) {
-                    if (query_lane + i * lanes >= queries) break;
-                    here[i] += w[query_lane + i * lanes] * v;
+                for (int i = 0; i < kAhead; ++i)
+                    v[i] = j0 + i <= to ? load_cache(p, p.v_pages, cache_element(p, b, j0 + i, head) + element) : 0.0f;
+#pragma unroll
+                for (int step = 0; step < kAhead; ++step) {
+                    if (j0 + step > to) break;
+                    const float* w = weights + (j0 + step - split * kSplit) * kMaxGroup;
+#pragma unroll
+                    for (int i = 0; i < kMaxOutputs; ++i) {
+                        if (query_lane + i * lanes >= queries) break;
+                        here[i] += w[query_lane + i * lanes] * v[step];
+                    }
                 }
             }
 #pragma unroll
