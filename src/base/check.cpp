@@ -9,7 +9,9 @@ namespace {
 std::string (*describe_context)() = nullptr;
 }
 
-void set_crash_context(std::string (*describe)()) { describe_context = describe; }
+void set_crash_context(std::string (*describe)()) {
+    describe_context = describe;
+}
 
 void check_failed(const char* condition, std::source_location where, const std::string& message) {
     std::fprintf(stderr, "nibble: CHECK(%s) failed at %s:%u in %s%s%s\n", condition, where.file_name(), where.line(),

@@ -16,7 +16,9 @@ inline namespace base {
 // What the process was doing, printed by a failing CHECK (the engine sets its step's plan). Call from one thread.
 void set_crash_context(std::string (*describe)());
 
-inline std::string check_message() { return {}; }
+inline std::string check_message() {
+    return {};
+}
 template <class... Args>
 std::string check_message(fmt::format_string<Args...> format, Args&&... args) {
     return fmt::format(format, std::forward<Args>(args)...);
@@ -25,8 +27,8 @@ std::string check_message(fmt::format_string<Args...> format, Args&&... args) {
 }  // namespace base
 }  // namespace nibble
 
-#define CHECK(condition, ...)                                                                                   \
-    do {                                                                                                        \
-        if (!(condition)) [[unlikely]]                                                                          \
+#define CHECK(condition, ...)                                                                                          \
+    do {                                                                                                               \
+        if (!(condition)) [[unlikely]]                                                                                 \
             ::nibble::check_failed(#condition, std::source_location::current(), ::nibble::check_message(__VA_ARGS__)); \
     } while (false)

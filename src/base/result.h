@@ -101,14 +101,14 @@ private:
 
 // TRY(auto x, f());  TRY(x, f());  returns the error of f() from the enclosing function, else binds the value.
 #define TRY(target, expression) NIBBLE_TRY(NIBBLE_CONCAT(try_result_, __COUNTER__), target, expression)
-#define NIBBLE_TRY(name, target, expression)             \
-    auto name = (expression);                            \
+#define NIBBLE_TRY(name, target, expression)                    \
+    auto name = (expression);                                   \
     if (!name) return ::nibble::Error(std::move(name).error()); \
     target = *std::move(name)
 
 // TRY_VOID(f());  the same for Result<void>.
-#define TRY_VOID(expression)                                                            \
-    do {                                                                                \
-        auto try_void_result = (expression);                                            \
+#define TRY_VOID(expression)                                                              \
+    do {                                                                                  \
+        auto try_void_result = (expression);                                              \
         if (!try_void_result) return ::nibble::Error(std::move(try_void_result).error()); \
     } while (false)

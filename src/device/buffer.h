@@ -15,8 +15,8 @@ namespace nibble::device {
 class Buffer {
 public:
     Buffer() = default;
-    // 256-byte aligned, zero-filled; huge pages are asked for from 4 MiB on. `what` stands in the error. 0 bytes is fine.
-    // Errors: does_not_fit, with what, how much, and what is available.
+    // 256-byte aligned, zero-filled; huge pages are asked for from 4 MiB on. `what` stands in the error. 0 bytes is
+    // fine. Errors: does_not_fit, with what, how much, and what is available.
     static Result<Buffer> allocate(const Device& device, int64_t bytes, std::string_view what);
     ~Buffer();
     Buffer(Buffer&& other) noexcept { *this = std::move(other); }

@@ -27,8 +27,8 @@ struct Device {
 };
 
 Device cpu_device();
-// Every CUDA device of this machine that the driver shows, usable or not. Empty when there is no driver or the build has
-// no CUDA.
+// Every CUDA device of this machine that the driver shows, usable or not. Empty when there is no driver or the build
+// has no CUDA.
 std::vector<Device> cuda_devices();
 // "cpu", "cuda", "cuda:1", "auto" (the first GPU that this binary has kernels for, else the CPU).
 // Errors: device_unusable, in one sentence with what to do.

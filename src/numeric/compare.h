@@ -13,8 +13,8 @@ struct Tolerance {
 };
 
 inline constexpr Tolerance kExact{0.0, 0.0};
-inline constexpr Tolerance kFloat32{2e-6, 2e-5};         // float32 arithmetic in another order
-inline constexpr Tolerance kBf16Output{3e-3, 1.6e-2};    // one rounding to bf16 of a float32 result, after other rounding
+inline constexpr Tolerance kFloat32{2e-6, 2e-5};       // float32 arithmetic in another order
+inline constexpr Tolerance kBf16Output{3e-3, 1.6e-2};  // one rounding to bf16 of a float32 result, after other rounding
 inline constexpr Tolerance kFp16Operands{1.5e-3, 1e-2};  // fp16 operands with float32 sums
 inline constexpr Tolerance kFp8Cache{5e-2, 2e-1};        // values kept as E4M3
 

@@ -33,7 +33,8 @@ enum class Mode : uint8_t {
 // How many experts a routed layer reads for T tokens when nothing is measured: uniform independent routing. A measured
 // histogram (how often each expert was chosen) makes the estimate sharper.
 struct RoutingModel {
-    std::map<std::string, std::vector<double>, std::less<>> layer_probability;  // module -> P(expert in a token's top k)
+    std::map<std::string, std::vector<double>, std::less<>>
+        layer_probability;  // module -> P(expert in a token's top k)
     double distinct_experts(std::string_view module, int64_t experts, int64_t top_k, int64_t tokens) const;
 };
 
@@ -44,14 +45,14 @@ using ForcedRows = std::map<std::string, std::string, std::less<>>;
 struct OpContext {
     const device::Device* device = nullptr;
     device::Stream stream;
-    ThreadPool* threads = nullptr;     // CPU rows
-    device::Arena* arena = nullptr;    // activations and scratch of this step
+    ThreadPool* threads = nullptr;   // CPU rows
+    device::Arena* arena = nullptr;  // activations and scratch of this step
     Mode mode = Mode::run;
-    Program* program = nullptr;        // record and profile
+    Program* program = nullptr;  // record and profile
     const RoutingModel* routing = nullptr;
     const ForcedRows* forced = nullptr;
-    std::string_view module;           // the module whose ops are being called
-    DType activation = DType::bf16;    // of the residual stream: bf16, or f32 to compare with a float32 reference
+    std::string_view module;         // the module whose ops are being called
+    DType activation = DType::bf16;  // of the residual stream: bf16, or f32 to compare with a float32 reference
 
     bool recording() const { return mode == Mode::record; }
     Tensor allocate(DType dtype, std::initializer_list<int64_t> shape) { return arena->allocate(dtype, shape); }
@@ -78,10 +79,14 @@ enum class Arch : uint8_t { cpu, cuda_any, sm90, sm120 };
 inline bool arch_matches(Arch arch, const device::Device& device) {
     if (device.is_cpu()) return arch == Arch::cpu;
     switch (arch) {
-        case Arch::cpu: return false;
-        case Arch::cuda_any: return true;
-        case Arch::sm90: return device.compute_capability == 90;
-        case Arch::sm120: return device.compute_capability == 120 || device.compute_capability == 121;
+        case Arch::cpu:
+            return false;
+        case Arch::cuda_any:
+            return true;
+        case Arch::sm90:
+            return device.compute_capability == 90;
+        case Arch::sm120:
+            return device.compute_capability == 120 || device.compute_capability == 121;
     }
     return false;
 }
@@ -90,7 +95,7 @@ template <class Args>
 struct Row {
     const char* name;
     Arch arch;
-    bool (*accepts)(const Args&, const device::Device&);     // null: everything
+    bool (*accepts)(const Args&, const device::Device&);           // null: everything
     int64_t (*scratch_bytes)(const Args&, const device::Device&);  // from the arena during run; null: none
     void (*run)(OpContext&, const Args&);
 };
@@ -101,8 +106,8 @@ struct Op {
     std::span<const Row<Args>> rows;
     Cost (*cost)(const OpContext&, const Args&);
     std::string (*shape)(const Args&);
-    std::string (*format)(const Args&);             // of the weights; null: there are none
-    std::string_view (*module)(const Args&);        // null: the context's
+    std::string (*format)(const Args&);       // of the weights; null: there are none
+    std::string_view (*module)(const Args&);  // null: the context's
 };
 
 // The row that runs, or null when no row of this device accepts the problem. A forced name that does not exist or does

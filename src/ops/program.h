@@ -11,14 +11,14 @@ namespace nibble::ops {
 
 // What one operation moves and computes; bytes that must come from or go to memory outside the caches.
 struct Cost {
-    int64_t weight_bytes = 0;          // weights read, as stored for the row (codes and scales)
-    int64_t kv_read_bytes = 0;         // attention cache
+    int64_t weight_bytes = 0;   // weights read, as stored for the row (codes and scales)
+    int64_t kv_read_bytes = 0;  // attention cache
     int64_t kv_written_bytes = 0;
-    int64_t state_read_bytes = 0;      // recurrent state (SSM and convolution)
+    int64_t state_read_bytes = 0;  // recurrent state (SSM and convolution)
     int64_t state_written_bytes = 0;
-    int64_t activation_bytes = 0;      // read and written; usually in cache
-    double operations = 0;             // multiplications and additions
-    double distinct_experts = 0;       // routed MoE: experts whose weights are read (expected, or measured)
+    int64_t activation_bytes = 0;  // read and written; usually in cache
+    double operations = 0;         // multiplications and additions
+    double distinct_experts = 0;   // routed MoE: experts whose weights are read (expected, or measured)
 
     int64_t memory_bytes() const {
         return weight_bytes + kv_read_bytes + kv_written_bytes + state_read_bytes + state_written_bytes;

@@ -21,7 +21,7 @@ struct Sequences {
     int64_t page_size = 0;          // tokens a page
     // Upper bounds known on the host when the step is planned; they size grids and costs, never results.
     int64_t max_rows = 0, max_context = 0;
-    int64_t total_context = 0;      // sum of context_length
+    int64_t total_context = 0;  // sum of context_length
 };
 
 }  // namespace nibble::ops

@@ -26,21 +26,21 @@ enum class WeightFormat : uint8_t {
 std::string_view name(WeightFormat format);
 
 enum class WeightLayout : uint8_t {
-    row_major,    // as in the file: codes [N, K] (nvfp4: [N, K/2]), then for nvfp4 the scales [N, K/16]
-    cpu_rows16,   // 16 rows interleaved (linear/cpu_layout.h)
-    cuda_tiles,   // 16 x 64 tiles in mma fragment order (linear/cuda_layout.h)
+    row_major,   // as in the file: codes [N, K] (nvfp4: [N, K/2]), then for nvfp4 the scales [N, K/16]
+    cpu_rows16,  // 16 rows interleaved (linear/cpu_layout.h)
+    cuda_tiles,  // 16 x 64 tiles in mma fragment order (linear/cuda_layout.h)
 };
 
 struct Weight {
     WeightFormat format = WeightFormat::bf16;
     WeightLayout layout = WeightLayout::row_major;
     int64_t n = 0, k = 0;
-    std::byte* data = nullptr;      // stored_bytes of them; null when only headers are known (recording)
-    int64_t stored_bytes = 0;       // what one whole read costs: codes, scales and padding
-    float scale = 1.0f;             // NVFP4's global scale, FP8's per-tensor scale
-    float input_scale = 0.0f;       // activation scale for 4-bit or 8-bit activations; 0: the checkpoint has none
-    device::Tensor row_scale;       // [N] f32, or empty
-    std::string_view name;          // the checkpoint's module name; owned by the model
+    std::byte* data = nullptr;  // stored_bytes of them; null when only headers are known (recording)
+    int64_t stored_bytes = 0;   // what one whole read costs: codes, scales and padding
+    float scale = 1.0f;         // NVFP4's global scale, FP8's per-tensor scale
+    float input_scale = 0.0f;   // activation scale for 4-bit or 8-bit activations; 0: the checkpoint has none
+    device::Tensor row_scale;   // [N] f32, or empty
+    std::string_view name;      // the checkpoint's module name; owned by the model
 
     bool empty() const { return n == 0; }
 };

@@ -468,6 +468,9 @@ def test_errors_tell_nothing_of_the_inside():
 def test_log_lines_have_figures_and_no_prompt():
     process = subprocess.Popen([PROBE, "--log"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     port = int(process.stdout.readline().split()[1])
+    process.stdin.write("stats\n")
+    process.stdin.flush()
+    process.stdout.readline()  # the model is there
     body = {**chat("secret-prompt <<say:secret-answer>>"), "stream": True}
     httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, headers={"x-request-id": "abc"})
     process.stdin.write("quit\n")

@@ -5,14 +5,14 @@
 // Without coverage feedback it finds less than libFuzzer, but it needs no second compiler and is the same on every
 // machine: the n-th input depends on corpus and seed alone. A crash, hang over 10 s or a sanitizer's report ends the
 // process with a status other than 0 and leaves the input in ./crash-NOUN.
+#include <algorithm>
+#include <charconv>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <algorithm>
-#include <charconv>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -70,10 +70,38 @@ private:
     size_t below(size_t n) { return n == 0 ? 0 : random_() % n; }
 
     void mutate(Bytes& bytes) {
-        static constexpr std::string_view kPieces[] = {
-            "{", "}", "[", "]", "\"", ":", ",", "\\", "\\u", "-1", "0", "1e308", "18446744073709551616", "null", "true",
-            "{{", "}}", "{%", "%}", "<think>", "</think>", "<tool_call>", "\r\n", "\n\n", "\xF0\x9F", "\xFF", "\xCC\x81",
-            "9223372036854775807", "[[[[[[[[", "{\"a\":", "((((", "\0\0\0\0\0\0\0\0"};
+        static constexpr std::string_view kPieces[] = {"{",
+                                                       "}",
+                                                       "[",
+                                                       "]",
+                                                       "\"",
+                                                       ":",
+                                                       ",",
+                                                       "\\",
+                                                       "\\u",
+                                                       "-1",
+                                                       "0",
+                                                       "1e308",
+                                                       "18446744073709551616",
+                                                       "null",
+                                                       "true",
+                                                       "{{",
+                                                       "}}",
+                                                       "{%",
+                                                       "%}",
+                                                       "<think>",
+                                                       "</think>",
+                                                       "<tool_call>",
+                                                       "\r\n",
+                                                       "\n\n",
+                                                       "\xF0\x9F",
+                                                       "\xFF",
+                                                       "\xCC\x81",
+                                                       "9223372036854775807",
+                                                       "[[[[[[[[",
+                                                       "{\"a\":",
+                                                       "((((",
+                                                       "\0\0\0\0\0\0\0\0"};
         const size_t at = below(bytes.size() + 1);
         const auto here = bytes.begin() + static_cast<std::ptrdiff_t>(at);
         switch (below(9)) {
@@ -83,8 +111,13 @@ private:
             case 1:
                 if (!bytes.empty()) bytes[below(bytes.size())] = uint8_t(random_());
                 break;
-            case 2: bytes.insert(here, uint8_t(random_())); break;
-            case 3: bytes.erase(here, here + static_cast<std::ptrdiff_t>(below(std::min<size_t>(bytes.size() - at, 64) + 1))); break;
+            case 2:
+                bytes.insert(here, uint8_t(random_()));
+                break;
+            case 3:
+                bytes.erase(here,
+                            here + static_cast<std::ptrdiff_t>(below(std::min<size_t>(bytes.size() - at, 64) + 1)));
+                break;
             case 4: {
                 const std::string_view piece = kPieces[below(std::size(kPieces))];
                 bytes.insert(here, piece.begin(), piece.end());
@@ -101,13 +134,17 @@ private:
                 const Bytes& other = corpus_[below(corpus_.size())];
                 const size_t from = below(other.size());
                 bytes.resize(at);
-                bytes.insert(bytes.end(), other.begin() + static_cast<std::ptrdiff_t>(std::min(from, other.size())), other.end());
+                bytes.insert(bytes.end(), other.begin() + static_cast<std::ptrdiff_t>(std::min(from, other.size())),
+                             other.end());
                 break;
             }
-            case 7: bytes.resize(at); break;
+            case 7:
+                bytes.resize(at);
+                break;
             case 8:
                 if (bytes.size() >= 8) {  // a length or offset at an edge
-                    static constexpr uint64_t kEdges[] = {0, 1, 8, 0x7FFFFFFF, 0xFFFFFFFF, uint64_t{1} << 40, INT64_MAX, UINT64_MAX};
+                    static constexpr uint64_t kEdges[] = {
+                        0, 1, 8, 0x7FFFFFFF, 0xFFFFFFFF, uint64_t{1} << 40, INT64_MAX, UINT64_MAX};
                     const uint64_t edge = kEdges[below(std::size(kEdges))];
                     std::memcpy(bytes.data() + below(bytes.size() - 7), &edge, 8);
                 }

@@ -2,6 +2,7 @@
 // bits however a sequence is cut into steps and whoever shares them.
 //
 // NIBBLE_GOLDEN names another folder of checkpoints than the committed one: other seeds must pass as well.
+// NIBBLE_DEVICE names another device than the CPU: cuda.
 #include "runner.h"
 
 #include "model/blocks/rotary.h"
@@ -106,9 +107,10 @@ protected:
 
     std::filesystem::path folder() const { return golden_folder() / GetParam(); }
 
-    Runner runner(DType activation, DType kv, int threads = 1, ops::ForcedRows forced = {}) const {
-        return Runner(folder(), {.activation = activation, .kv_dtype = kv}, static_cast<int>(prompts_.size()), longest_,
-                      threads, std::move(forced));
+    Runner runner(DType activation, DType kv, Runner::Options options = {}) const {
+        options.sequences = static_cast<int>(prompts_.size());
+        options.longest = longest_;
+        return Runner(folder(), {.activation = activation, .kv_dtype = kv}, options);
     }
 
     // Prefill of every prompt in one step each, then its greedy tokens one by one.
@@ -166,7 +168,7 @@ TEST_P(Golden, ByTheReferenceRowsEqualsTransformers) {
     for (const char* op :
          {"linear", "rms_norm", "rope", "embed", "gather_rows", "attention", "mamba", "moe", "activate"})
         forced[op] = "ref";
-    Runner f32 = runner(DType::f32, DType::f32, 1, forced);
+    Runner f32 = runner(DType::f32, DType::f32, {.forced = forced});
     const Error error = compare(f32);
     EXPECT_LE(error.most, 2e-4) << "mean " << error.mean();
 }
@@ -207,10 +209,10 @@ void expect_same_bits(const std::vector<Runner::Row>& found, const std::vector<R
 class GoldenBits : public Golden {
 protected:
     void chunks(DType dtype, DType kv) const {
-        Runner run = runner(dtype, kv), other_threads = runner(dtype, kv, 3);
+        Runner run = runner(dtype, kv), other = runner(dtype, kv, {.threads = 3, .page_size = 32});
         for (int i = 0; i < static_cast<int>(prompts_.size()); ++i) {
             const auto tokens = prompts_[i].all();
-            const auto whole = other_threads.prefill(i, tokens, tokens.size());
+            const auto whole = other.prefill(i, tokens, tokens.size());
             for (size_t chunk : {1, 7, 16, 128, 130})
                 expect_same_bits(run.prefill(i, tokens, chunk), whole,
                                  fmt::format("prompt {} in chunks of {}", i, chunk));

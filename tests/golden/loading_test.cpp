@@ -71,7 +71,7 @@ protected:
     }
 
     static std::vector<Runner::Row> logits(const std::filesystem::path& folder, LoadOptions options = {}) {
-        Runner runner(folder, options, 1, 64);
+        Runner runner(folder, options, {.longest = 64});
         std::vector<int32_t> tokens;
         for (int32_t i = 0; i < 40; ++i) tokens.push_back((37 * i + 11) % 320);
         return runner.prefill(0, tokens, tokens.size());

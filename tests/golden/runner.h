@@ -1,7 +1,8 @@
 // Runner: a model with a state of its own, stepped by hand: any number of sequences, any rows of each in a step.
 //
 // What the engine's step does, in its simplest form: pages and slots are given out once, in a scattered order, and
-// every row's logits are computed. Test code: a failure to load ends the program.
+// every row's logits are computed. Runs on the CPU, or on the device that NIBBLE_DEVICE names. Test code: a failure to
+// load ends the program.
 #pragma once
 
 #include "base/check.h"
@@ -10,6 +11,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <numeric>
@@ -25,6 +27,11 @@ T must(Result<T> result) {
     return *std::move(result);
 }
 
+inline device::Device test_device() {
+    const char* name = std::getenv("NIBBLE_DEVICE");
+    return must(device::find_device(name != nullptr ? name : "cpu"));
+}
+
 class Runner {
 public:
     struct Part {
@@ -32,20 +39,28 @@ public:
         std::vector<int32_t> tokens;  // its next ones
     };
     using Row = std::vector<float>;  // logits
+    struct Options {
+        int sequences = 1;
+        int64_t longest = 0;  // tokens of a sequence
+        int threads = 1;
+        int64_t page_size = 16;
+        ops::ForcedRows forced = {};
+    };
 
-    Runner(const std::filesystem::path& folder, LoadOptions options, int sequences, int64_t longest, int threads = 1,
-           ops::ForcedRows forced = {})
-        : threads_(threads, false), forced_(std::move(forced)) {
-        options.threads = &threads_;
-        const bool data = options.source == LoadOptions::Source::checkpoint;
-        model_ = must(load(must(checkpoint::Checkpoint::open(folder, {.headers_only = !data})), device_, options));
-        const StateShape& shape = model_->spec().state;
-        pages_each_ = (longest + shape.page_size - 1) / shape.page_size;
-        state_ = must(State::allocate(device_, shape, sequences * pages_each_, sequences));
+    Runner(const std::filesystem::path& folder, LoadOptions load_options, const Options& options)
+        : threads_(options.threads, false), forced_(options.forced) {
+        load_options.threads = &threads_;
+        const bool headers_only = load_options.source != LoadOptions::Source::checkpoint;
+        model_ = must(
+            load(must(checkpoint::Checkpoint::open(folder, {.headers_only = headers_only})), device_, load_options));
+        StateShape shape = model_->spec().state;
+        shape.page_size = options.page_size;
+        pages_each_ = (options.longest + shape.page_size - 1) / shape.page_size;
+        state_ = must(State::allocate(device_, shape, options.sequences * pages_each_, options.sequences));
         arena_ = device::Arena(must(device::Buffer::allocate(device_, int64_t{256} << 20, "scratch")));
-        length_.assign(static_cast<size_t>(sequences), 0);
-        pages_.resize(static_cast<size_t>(sequences * pages_each_));
-        slots_.resize(static_cast<size_t>(sequences));
+        length_.assign(static_cast<size_t>(options.sequences), 0);
+        pages_.resize(static_cast<size_t>(options.sequences * pages_each_));
+        slots_.resize(static_cast<size_t>(options.sequences));
         std::iota(pages_.begin(), pages_.end(), 0);
         std::iota(slots_.begin(), slots_.end(), 0);
         std::shuffle(pages_.begin(), pages_.end(), std::mt19937(1));
@@ -65,7 +80,7 @@ public:
                 positions.push_back(static_cast<int32_t>(length_[part.sequence]++));
                 tokens.push_back(token);
             }
-            CHECK(length_[part.sequence] <= pages_each_ * model_->spec().state.page_size);
+            CHECK(length_[part.sequence] <= pages_each_ * state_.shape().page_size);
             row_start.push_back(static_cast<int32_t>(tokens.size()));
             context.push_back(static_cast<int32_t>(length_[part.sequence]));
             const auto first = pages_.begin() + part.sequence * pages_each_;
@@ -77,32 +92,33 @@ public:
         }
         rows.resize(tokens.size());
         std::iota(rows.begin(), rows.end(), 0);
-        const auto tensor = [](std::vector<int32_t>& v) {
-            return device::Tensor(v.data(), device::DType::i32, {static_cast<int64_t>(v.size())});
-        };
-        s.count = static_cast<int64_t>(parts.size());
-        s.tokens = static_cast<int64_t>(tokens.size());
-        s.row_start = tensor(row_start);
-        s.context_length = tensor(context);
-        s.page_table = tensor(table).reshape({s.count, pages_each_});
-        s.slot = tensor(slot);
-        s.page_size = model_->spec().state.page_size;
-        const Batch batch{
-            .tokens = tensor(tokens), .positions = tensor(positions), .sequences = s, .logit_rows = tensor(rows)};
 
         const int64_t vocab = model_->spec().vocab_size;
-        std::vector<float> logits(tokens.size() * static_cast<size_t>(vocab));
+        device::ArenaScope scope(arena_);
+        s.count = static_cast<int64_t>(parts.size());
+        s.tokens = static_cast<int64_t>(tokens.size());
+        s.row_start = upload(row_start);
+        s.context_length = upload(context);
+        s.page_table = upload(table).reshape({s.count, pages_each_});
+        s.slot = upload(slot);
+        s.page_size = state_.shape().page_size;
+        const Batch batch{
+            .tokens = upload(tokens), .positions = upload(positions), .sequences = s, .logit_rows = upload(rows)};
+        const device::Tensor logits = arena_.allocate(device::DType::f32, {s.tokens, vocab});
         ops::OpContext context_of_step{.device = &device_,
                                        .threads = &threads_,
                                        .arena = &arena_,
                                        .forced = &forced_,
                                        .activation = model_->spec().activation};
-        model_->forward(context_of_step, batch, state_,
-                        device::Tensor(logits.data(), device::DType::f32, {s.tokens, vocab}));
-        CHECK(arena_.used_bytes() == 0);
+        const int64_t used = arena_.used_bytes();
+        model_->forward(context_of_step, batch, state_, logits);
+        CHECK(arena_.used_bytes() == used);
+        std::vector<float> values(static_cast<size_t>(logits.elements()));
+        device::copy_to_host(device_, {}, values.data(), logits.data(), logits.bytes());
+        device::synchronize(device_, {});
 
         std::vector<std::vector<Row>> out;
-        auto next = logits.begin();
+        auto next = values.begin();
         for (const Part& part : parts) {
             auto& of_part = out.emplace_back();
             for (size_t i = 0; i < part.tokens.size(); ++i, next += vocab) of_part.emplace_back(next, next + vocab);
@@ -114,18 +130,23 @@ public:
     std::vector<Row> prefill(int sequence, const std::vector<int32_t>& tokens, size_t chunk) {
         restart(sequence);
         std::vector<Row> rows;
-        for (size_t begin = 0; begin < tokens.size(); begin += chunk) {
-            const size_t end = std::min(tokens.size(), begin + chunk);
-            auto out =
-                step({{sequence,
-                       {tokens.begin() + static_cast<int64_t>(begin), tokens.begin() + static_cast<int64_t>(end)}}});
+        for (auto begin = tokens.begin(); begin != tokens.end();) {
+            const auto end = begin + std::min<int64_t>(static_cast<int64_t>(chunk), tokens.end() - begin);
+            auto out = step({{sequence, {begin, end}}});
             std::move(out[0].begin(), out[0].end(), std::back_inserter(rows));
+            begin = end;
         }
         return rows;
     }
 
 private:
-    const device::Device device_ = device::cpu_device();
+    device::Tensor upload(const std::vector<int32_t>& values) {
+        const auto tensor = arena_.allocate(device::DType::i32, {static_cast<int64_t>(values.size())});
+        device::copy_to_device(device_, {}, tensor.data(), values.data(), tensor.bytes());
+        return tensor;
+    }
+
+    const device::Device device_ = test_device();
     ThreadPool threads_;
     ops::ForcedRows forced_;
     std::unique_ptr<Model> model_;

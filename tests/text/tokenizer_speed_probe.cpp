@@ -1,4 +1,5 @@
-// tokenizer_speed_probe: how fast a tokenizer loads, encodes and decodes, and whether its time grows in step with the text.
+// tokenizer_speed_probe: how fast a tokenizer loads, encodes and decodes, and whether its time grows in step with the
+// text.
 //
 //   tokenizer_speed_probe TOKENIZER_JSON [TEXT_FILE]
 //
@@ -111,9 +112,8 @@ int main(int argc, char** argv) {
         {"invalid bytes", [](size_t n) { return repeated("\xFF\xC3", n); }},
     };
     if (argc > 2) {
-        texts.insert(texts.begin(), {"given text", [text = read_file(argv[2])](size_t n) {
-                                         return repeated(text, n).substr(0, n);
-                                     }});
+        texts.insert(texts.begin(),
+                     {"given text", [text = read_file(argv[2])](size_t n) { return repeated(text, n).substr(0, n); }});
     }
     for (const auto& [name, make] : texts) {
         std::string line = fmt::format("{:22}", name);

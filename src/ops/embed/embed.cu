@@ -8,8 +8,8 @@ namespace nibble::ops {
 namespace {
 
 template <class Element>
-__global__ void __launch_bounds__(256) embed_kernel(const int32_t* tokens, const Element* table, __nv_bfloat16* y,
-                                                    int64_t y_stride, int h, float scale) {
+__global__ void __launch_bounds__(256)
+    embed_kernel(const int32_t* tokens, const Element* table, __nv_bfloat16* y, int64_t y_stride, int h, float scale) {
     ptx::launch_dependents();
     ptx::grid_dependency_wait();
     const int64_t t = blockIdx.x, token = __ldcg(tokens + t);

@@ -1,3 +1,4 @@
+// The end of a linear on SIMD: scale, bias, rounding and residual of finished sums. One row of a step at a time.
 #include "ops/linear/finish.h"
 #include "ops/simd.h"
 

@@ -1,3 +1,4 @@
+// The CUDA row of linear for few tokens: stream_linear.cuh has the picture, tile_stream.cuh the building blocks.
 #include "ops/cuda/launch.h"
 #include "ops/cuda/tile_stream.cuh"
 #include "ops/linear/cuda_rows.h"

@@ -1,5 +1,6 @@
 // A routed mixture of experts with an optional shared expert, from the normed input to the layer's output; with
-// norm_weight, x is first normalised: rms_norm(x, norm_weight, norm_eps) rounded to x's dtype, which a row may do itself.
+// norm_weight, x is first normalised: rms_norm(x, norm_weight, norm_eps) rounded to x's dtype, which a row may do
+// itself.
 //
 //   l = router·x (float32);  s = sigmoid(l) or softmax(l);  c = s + correction_bias (for the choice only)
 //   expert groups: when expert_groups > 1 keep the top_groups groups with the best sum of their two best c

@@ -10,9 +10,9 @@
 namespace nibble::ops {
 
 struct RopeArgs {
-    Tensor x;            // [T, heads * D] bf16 or f32, rows may be strided; only the first 2 * |inv_freq| of each D turn
-    Tensor positions;    // [T] i32
-    Tensor inv_freq;     // [R/2] f32, R <= D the rotated width
+    Tensor x;          // [T, heads * D] bf16 or f32, rows may be strided; only the first 2 * |inv_freq| of each D turn
+    Tensor positions;  // [T] i32
+    Tensor inv_freq;   // [R/2] f32, R <= D the rotated width
     int64_t heads = 0, head_dim = 0;
     float scale = 1.0f;  // attention factor of yarn and longrope
 };
