@@ -31,8 +31,8 @@ namespace {
 
 constexpr int64_t kBlock = 256;  // keys
 constexpr int64_t kMaxSpans = 32;
-constexpr int64_t kTileValues = 4096;  // float32 of a tile's queries, and of their sums
-constexpr int64_t kMaxTileQueries = 32;
+constexpr int64_t kTileValues = 8192;  // float32 of a tile's queries, and of their sums
+constexpr int64_t kMaxTileQueries = 64;
 constexpr int64_t kMaxHeadDim = 512;
 constexpr int64_t kPadding = 32;  // a head's row is padded to this many elements in scratch
 
