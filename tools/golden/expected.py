@@ -27,7 +27,7 @@ def load(folder: Path, values: dict[str, torch.Tensor]) -> torch.nn.Module:
     config = transformers.AutoConfig.from_pretrained(folder)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
     state = {name: value for name, value in values.items() if not name.startswith("mtp.")}
     if config.model_type == "nemotron_h":
         state = stack_experts({re.sub(r"^backbone\.", "model.", name): value for name, value in state.items()})
