@@ -117,7 +117,7 @@ Result<void> read_attention(const Config& config, NemotronHConfig& c) {
         return config.wrong("num_key_value_heads", "a divisor of num_attention_heads");
     // Older files of the family call it attention_head_dim.
     const std::string_view head_dim = spelling(config, "head_dim", "attention_head_dim");
-    TRY(c.head_dim, read_int(config, head_dim, c.hidden_size / c.num_attention_heads, 1, kMost));
+    TRY(c.head_dim, read_int(config, head_dim, 128, 1, kMost));
     if (c.num_attention_heads * c.head_dim > kMost)
         return config.wrong(head_dim, fmt::format("at most {} values in all heads", kMost));
     TRY(c.attention_bias, read_bool(config, "attention_bias", false));
