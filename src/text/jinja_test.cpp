@@ -248,6 +248,14 @@ TEST(Jinja, ErrorsTellWhoseTheyAre) {
     EXPECT_EQ(render("{% if true %}{{ 1 | nofilter }}{% endif %}").error().code, ErrorCode::model_invalid);
 }
 
+TEST(Jinja, MessagesOfErrorsAreShortAndOnOneLine) {
+    const auto raised = render("{{ raise_exception('a\nb' ~ x) }}", "{\"x\": \"" + repeat("é", 10'000) + "\"}");
+    ASSERT_FALSE(raised);
+    EXPECT_LT(raised.error().message.size(), 600u);
+    EXPECT_TRUE(raised.error().message.starts_with("a b"));
+    EXPECT_TRUE(raised.error().message.ends_with("é…"));
+}
+
 TEST(JinjaLimits, StepsRangesOutputAndMemoryAreBounded) {
     EXPECT_FALSE(render("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"));
     EXPECT_FALSE(render("{{ range(100001) | list | length }}"));

@@ -318,6 +318,7 @@ const std::vector<std::pair<const OutputParserOptions*, std::string>>& corpus() 
         {&kQwenOff,
          "<think>a\n\n</think\n</think><tool_call><tool_call>\n<function=get_weather><parameter=maybe>null</"
          "parameter><parameter=opts>\n{\"a\": \"<\"}\n<parameter=list>[1]"},
+        {&kHermes, "<tool_call>{\"name\": \"f\", \"arguments\":0{\"s\": 1}}</tool_call>"},
         {&kHermes,
          "a <tool_call> \n{\"name\": \"f\", \"x\": \"\\\"}\", \"arguments\": {\"a\": [1, -2.5e3, \"\\n\\u00e9<\"], "
          "\"b\": {}, \"c\": tru}} more"},

@@ -10,9 +10,9 @@ import json
 import pathlib
 import random
 import re
-import signal
 import subprocess
 import sys
+import unicodedata
 import warnings
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -43,12 +43,11 @@ class Comparison:
     def __init__(self, probe, show, verbose=False):
         self.probe, self.show, self.verbose = probe, show, verbose
         self.env = hugging_face_jinja.environment()
+        warnings.simplefilter("ignore")  # of the Python that jinja2 writes
         self.passed = self.failed = self.skipped = self.rendered = 0
 
     def check(self, source, context, what):
-        signal.alarm(20)
         expected, error = hugging_face_jinja.render(self.env, source, context)
-        signal.alarm(0)
         answer = self.probe.ask({"template": source, "context": context})
         found = answer.get("text")
         if expected is not None:
@@ -75,6 +74,33 @@ class Comparison:
                 print(f"jinja2: {expected!r}" if error is None else f"jinja2 raises {type(error).__name__}: {error}")
                 print(f"nibble: {found!r}" if found is not None else f"nibble fails: {answer['error']}")
 
+    def generated(self, seed, count):
+        for i in range(count):
+            rng = random.Random(f"{seed}/{i}")
+            source = jinja_generator.template(rng)
+            if i % 5 == 4:
+                source = jinja_generator.damaged(rng, source)
+            self.check(source, jinja_generator.context(rng), f"seed {seed}, template {i}")
+
+    def chat_template(self, path, seed, conversations):
+        source = path.read_text()
+        rendered, passed = self.rendered, self.passed
+        for i in range(conversations):
+            context = jinja_conversations.context(random.Random(f"{seed}/{i}"))
+            self.check(source, context, f"{path.name}, seed {seed}, conversation {i}")
+        rendered, passed = self.rendered - rendered, self.passed - passed
+        print(f"{path.name}: {rendered} rendered alike, {passed - rendered} refused by both")
+
+    def characters(self):
+        """Every character of Unicode 3.2, whose properties no later version changes, through what depends on case and class."""
+        source = "".join("{{ s|%s }}" % f for f in ("upper", "lower", "title", "capitalize", "tojson")) + "{{ [s] }}{{ s.swapcase() }}{{ s.split() }}"
+        source += "{% for c in s %}" + "".join("{{ 1 if c.%s() else 0 }}" % m for m in (
+            "isalpha", "isdigit", "isdecimal", "isnumeric", "isspace", "islower", "isupper", "istitle", "isprintable", "isalnum")) + "{% endfor %}"
+        for first in range(0, 0x110000, 512):
+            text = "".join(chr(c) for c in range(first, first + 512) if unicodedata.ucd_3_2_0.category(chr(c)) not in ("Cs", "Cn"))
+            if text:
+                self.check(source, {"s": text}, f"characters from U+{first:04X}")
+
 
 def main():
     parser = argparse.ArgumentParser()
@@ -86,22 +112,12 @@ def main():
     parser.add_argument("--verbose", action="store_true", help="show the contexts too")
     parser.add_argument("--templates", default=str(pathlib.Path(__file__).parents[1] / "data" / "templates"))
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # of the Python that jinja2 writes
     comparison = Comparison(Probe(options.probe), options.show, options.verbose)
-    for i in range(options.count):
-        rng = random.Random(f"{options.seed}/{i}")
-        source = jinja_generator.template(rng)
-        if i % 5 == 4:
-            source = jinja_generator.damaged(rng, source)
-        comparison.check(source, jinja_generator.context(rng), f"seed {options.seed}, template {i}")
+    comparison.generated(options.seed, options.count)
     for path in sorted(pathlib.Path(options.templates).glob("*.jinja")):
-        source = path.read_text()
-        rendered, passed = comparison.rendered, comparison.passed
-        for i in range(options.conversations):
-            context = jinja_conversations.context(random.Random(f"{options.seed}/{i}"))
-            comparison.check(source, context, f"{path.name}, seed {options.seed}, conversation {i}")
-        rendered, passed = comparison.rendered - rendered, comparison.passed - passed
-        print(f"{path.name}: {rendered} rendered alike, {passed - rendered} refused by both")
+        comparison.chat_template(path, options.seed, options.conversations)
+    if options.count:
+        comparison.characters()
     print(f"{comparison.rendered} rendered alike, {comparison.passed - comparison.rendered} refused by both, {comparison.skipped} skipped")
     print(f"{comparison.passed} passed, {comparison.failed} failed")
     return 1 if comparison.failed else 0

@@ -90,7 +90,7 @@ size_t HermesCalls::read_object(std::string_view text, bool is_final, Sink& sink
         stream_ = {};
         scratch_.clear();
         side_.reset();
-        streaming_ = false;
+        streaming_ = value_begun_ = false;
         place_ = Place::value;
         return 1;
     }
@@ -116,8 +116,9 @@ size_t HermesCalls::read_key(std::string_view text, bool is_final) {
 }
 
 size_t HermesCalls::read_value(std::string_view text, bool is_final, Sink& sink) {
-    if (!streaming_ && scratch_.empty()) {
+    if (!value_begun_) {
         if (const size_t space = space_at(text, 0)) return space;
+        value_begun_ = true;
         const bool is_arguments = key_ == "arguments" || key_ == "parameters";
         if (is_arguments && text.front() == '{' && !started_ && may_start()) {
             sink.start(name_);

@@ -33,7 +33,7 @@ private:
 
     const Functions& functions_;
     Place place_ = Place::outside;
-    bool strict_ = false, started_ = false, streaming_ = false;
+    bool strict_ = false, started_ = false, streaming_ = false, value_begun_ = false;
     std::string raw_;  // the text of the call until it is certain
     std::string name_, key_, arguments_;
     JsonStream stream_;

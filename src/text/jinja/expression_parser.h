@@ -99,5 +99,6 @@ private:
 };
 
 ExpressionPtr make_expression(Expression::Kind kind, uint32_t at);
+bool is_constant_word(std::string_view name);  // true, none, … in both spellings
 
 }  // namespace nibble::text::jinja

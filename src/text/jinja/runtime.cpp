@@ -64,8 +64,19 @@ std::string_view Arena::join(std::string_view a, std::string_view b) {
     return {place, a.size() + b.size()};
 }
 
+// Messages may hold the text of a request: of any length, with any characters.
 bool Runtime::fail_with(ErrorCode code, std::string message) {
-    if (!failure_) failure_ = Error{code, std::move(message)};
+    constexpr size_t kMaxMessage = 500;
+    if (failure_) return false;
+    if (message.size() > kMaxMessage) {
+        size_t end = kMaxMessage;
+        while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xc0) == 0x80) end--;
+        message.resize(end);
+        message += "…";
+    }
+    for (char& c : message)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    failure_ = Error{code, std::move(message)};
     return false;
 }
 
