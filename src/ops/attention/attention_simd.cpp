@@ -1,7 +1,7 @@
 // The SIMD row of op attention: blocked over keys, float32 throughout.
 //
-// Keys are cut at absolute positions: blocks of kBlock, and spans of 1, 2, 4, … blocks (span_length, by the row's own
-// position, so that a context has at most kMaxSpans). A block gives every query its largest score, the sum of
+// Keys are cut at absolute positions: blocks of kBlockKeys, and spans of 1, 2, 4, … blocks (span_length, by the row's
+// own position, so that a context has at most kMaxSpans). A block gives every query its largest score, the sum of
 // exp(score - largest) and the weighted sum of values; blocks are folded into their span in order, and spans into the
 // result in order. A span is therefore the same whoever makes it: with few tokens in the step the spans of a sequence
 // are made side by side by the crew and folded afterwards, with many a worker makes all spans of a few queries.
@@ -10,267 +10,28 @@
 // a key is one chain over D, whoever else is in the tile; the sums over keys are chains in order of position.
 #include "ops/attention/attention.h"
 #include "ops/attention/cpu_rows.h"
+#include "ops/attention/task.h"
 #include "ops/crew.h"
-#include "ops/linear/cpu_layout.h"
 #include "ops/simd.h"
 
 #include "numeric/fp8.h"
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <span>
-
-#ifndef NIBBLE_ATTENTION_TASK
-#define NIBBLE_ATTENTION_TASK
-namespace nibble::ops {
-namespace {
-
-constexpr int64_t kBlock = 256;  // keys
-constexpr int64_t kMaxSpans = 32;
-constexpr int64_t kTileValues = 8192;  // float32 of a tile's queries, and of their sums
-constexpr int64_t kMaxTileQueries = 64;
-constexpr int64_t kMaxHeadDim = 512;
-constexpr int64_t kPadding = 32;  // a head's row is padded to this many elements in scratch
-
-// Queries of one sequence that share a KV head, numbered (row in the sequence) * G + (head in the group).
-struct AttentionTask {
-    int32_t sequence, kv_head;
-    int32_t first_query, queries;
-    int32_t span;       // -1: all of them, and the result
-    int64_t span_keys;  // length of a span, the same for all queries
-};
-
-constexpr int64_t padded_dim(int64_t head_dim) {
-    return round_up(head_dim, kPadding);
-}
-constexpr int64_t tile_queries(int64_t head_dim) {
-    return std::clamp<int64_t>(kTileValues / padded_dim(head_dim), 1, kMaxTileQueries);
-}
-// Keys a span for a query at position p: kBlock times a power of two.
-inline int64_t span_length(int64_t position) {
-    const uint64_t blocks = static_cast<uint64_t>((position + kBlock) / kBlock);
-    return kBlock * static_cast<int64_t>(std::bit_ceil((blocks + kMaxSpans - 1) / kMaxSpans));
-}
-// The keys that a query at a position sees: [low, high).
-struct KeyRange {
-    int64_t low, high;
-    KeyRange(const AttentionArgs& a, int64_t position)
-        : low(a.window > 0 ? std::max<int64_t>(0, position + 1 - a.window) : 0), high(position + 1) {}
-};
-// A span's result for one query: the sum of values (padded_dim), then largest score and sum of weights.
-constexpr int64_t partial_floats(int64_t head_dim) {
-    return padded_dim(head_dim) + 2;
-}
-
-}  // namespace
-}  // namespace nibble::ops
-#endif
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/attention/attention_simd.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "ops/simd-inl.h"
-#include "ops/simd_math-inl.h"
+#include "ops/attention/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace nibble::ops::HWY_NAMESPACE {
 namespace {
-
-using W = hn::Vec<Words>;
-
-HWY_INLINE W load_words(const std::byte* row, int64_t offset) {
-    return hn::LoadU(Words(), reinterpret_cast<const uint32_t*>(row) + offset);
-}
-
-// kLanes x kLanes 4-byte elements: out[i] lane r = element offset + i of rows[r].
-HWY_INLINE void transpose(const std::byte* const* rows, int64_t offset, W (&out)[kLanes]) {
-#if HWY_TARGET == HWY_SCALAR
-    out[0] = load_words(rows[0], offset);
-#else
-    const Words d;
-    const hn::RepartitionToWide<Words> d64;
-    W blocks[kLanes];  // [i * kLanes/4 + g]: 128-bit block b = rows 4g…4g+3 at element 4b + i
-    NIBBLE_UNROLL for (int64_t g = 0; g < kLanes / 4; ++g) {
-        const W a = load_words(rows[4 * g], offset), b = load_words(rows[4 * g + 1], offset);
-        const W c = load_words(rows[4 * g + 2], offset), e = load_words(rows[4 * g + 3], offset);
-        const auto ab_low = hn::BitCast(d64, hn::InterleaveLower(d, a, b));
-        const auto ab_high = hn::BitCast(d64, hn::InterleaveUpper(d, a, b));
-        const auto ce_low = hn::BitCast(d64, hn::InterleaveLower(d, c, e));
-        const auto ce_high = hn::BitCast(d64, hn::InterleaveUpper(d, c, e));
-        constexpr int64_t kGroups = kLanes / 4;
-        blocks[g] = hn::BitCast(d, hn::InterleaveLower(d64, ab_low, ce_low));
-        blocks[kGroups + g] = hn::BitCast(d, hn::InterleaveUpper(d64, ab_low, ce_low));
-        blocks[2 * kGroups + g] = hn::BitCast(d, hn::InterleaveLower(d64, ab_high, ce_high));
-        blocks[3 * kGroups + g] = hn::BitCast(d, hn::InterleaveUpper(d64, ab_high, ce_high));
-    }
-    NIBBLE_UNROLL for (int64_t i = 0; i < 4; ++i) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
-        const W low = W{_mm512_shuffle_i32x4(blocks[4 * i].raw, blocks[4 * i + 1].raw, 0x44)};
-        const W high = W{_mm512_shuffle_i32x4(blocks[4 * i].raw, blocks[4 * i + 1].raw, 0xEE)};
-        const W low2 = W{_mm512_shuffle_i32x4(blocks[4 * i + 2].raw, blocks[4 * i + 3].raw, 0x44)};
-        const W high2 = W{_mm512_shuffle_i32x4(blocks[4 * i + 2].raw, blocks[4 * i + 3].raw, 0xEE)};
-        out[i] = W{_mm512_shuffle_i32x4(low.raw, low2.raw, 0x88)};
-        out[4 + i] = W{_mm512_shuffle_i32x4(low.raw, low2.raw, 0xDD)};
-        out[8 + i] = W{_mm512_shuffle_i32x4(high.raw, high2.raw, 0x88)};
-        out[12 + i] = W{_mm512_shuffle_i32x4(high.raw, high2.raw, 0xDD)};
-#elif HWY_TARGET == HWY_AVX2
-        out[i] = hn::ConcatLowerLower(d, blocks[2 * i + 1], blocks[2 * i]);
-        out[4 + i] = hn::ConcatUpperUpper(d, blocks[2 * i + 1], blocks[2 * i]);
-#else
-        out[i] = blocks[i];
-#endif
-    }
-#endif
-}
-
-constexpr int64_t kKeyGroups = 4;                        // of kLanes keys, scored together
-constexpr int64_t kValueFloats = 8192, kValueRows = 32;  // of values made float32 at a time
-
-// What a tile keeps while it goes over the keys.
-struct Tile {
-    int64_t queries, dim, padded;
-    // Valid keys of query i: [low[i], high[i]).
-    int64_t low[kMaxTileQueries], high[kMaxTileQueries];
-    HWY_ALIGN float q[kTileValues];
-    HWY_ALIGN float score[kMaxTileQueries * kBlock];  // then the weights
-    // Sums of the block, of the span, and of all spans.
-    struct Sums {
-        HWY_ALIGN float value[kTileValues];
-        float largest[kMaxTileQueries], weight[kMaxTileQueries];
-        void clear(int64_t queries) {
-            for (int64_t i = 0; i < queries; ++i) largest[i] = -std::numeric_limits<float>::infinity(), weight[i] = 0;
-        }
-    } block, span, total;
-    HWY_ALIGN float keys[kMaxHeadDim * kLanes * kKeyGroups];  // [group][dim][kLanes]
-    HWY_ALIGN float staged[kLanes * kMaxHeadDim];
-    const std::byte* staged_row[kLanes];
-    HWY_ALIGN float values[kValueFloats];
-    const std::byte* key_row[kBlock + kKeyGroups * kLanes];
-    const std::byte* value_row[kBlock];
-};
-
-alignas(64) constexpr std::byte kZeroRow[4 * kMaxHeadDim] = {};
-
-// The float32, or the two bf16, of every lane.
-template <int64_t kPerWord>
-HWY_INLINE void store_keys(W words, float* to) {
-    const Floats d;
-    if constexpr (kPerWord == 1) {
-        hn::Store(hn::BitCast(d, words), d, to);
-    } else {
-        hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(words)), d, to);
-        hn::Store(hn::BitCast(d, hn::And(words, hn::Set(Words(), 0xFFFF0000u))), d, to + kLanes);
-    }
-}
-
-// A group of kLanes keys to keys[group]: float32, lane = key.
-template <class T>
-void transpose_keys(Tile& tile, const std::byte* const* rows, int64_t group) {
-    constexpr int64_t kPerWord = sizeof(T) == 4 ? 1 : 2;
-    const int64_t words = (tile.dim + kPerWord - 1) / kPerWord;  // a row
-    // E4M3 (as bf16, which holds it exactly) and rows that are no whole number of squares are staged.
-    if (sizeof(T) == 1 || tile.dim % (kPerWord * kLanes) != 0) {
-        for (int64_t r = 0; r < kLanes; ++r) {
-            if constexpr (sizeof(T) == 1) {
-                auto* to = reinterpret_cast<numeric::bf16*>(tile.staged + r * kMaxHeadDim);
-                for (int64_t i = 0; i < tile.dim; i += kLanes)
-                    store(load(reinterpret_cast<const T*>(rows[r]) + i, std::min(kLanes, tile.dim - i)), to + i);
-            } else {
-                std::memcpy(tile.staged + r * kMaxHeadDim, rows[r], static_cast<size_t>(tile.dim) * sizeof(T));
-            }
-        }
-        rows = tile.staged_row;
-    }
-    const Floats d;
-    float* to = tile.keys + group * tile.dim * kLanes;
-    for (int64_t i = 0; i < words; i += kLanes) {
-        W square[kLanes];
-        transpose(rows, i, square);
-        if (HWY_LIKELY(kPerWord * (i + kLanes) <= tile.dim)) {
-            NIBBLE_UNROLL for (int64_t j = 0; j < kLanes; ++j, to += kPerWord * kLanes)
-                store_keys<kPerWord>(square[j], to);
-            continue;
-        }
-        for (int64_t j = 0; kPerWord * (i + j) < tile.dim; ++j, to += kPerWord * kLanes) {
-            if (kPerWord * (i + j + 1) <= tile.dim)
-                store_keys<kPerWord>(square[j], to);
-            else
-                hn::Store(hn::BitCast(d, hn::ShiftLeft<16>(square[j])), d, to);  // the last of an odd dim
-        }
-    }
-}
-
-// score[q][k] = q · key for kQueries queries and kGroups groups of keys.
-template <int kQueries, int kGroups>
-void score_keys(const Tile& tile, const float* keys, const float* q, float* score) {
-    const Floats d;
-    F sum[kQueries][kGroups];
-    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g) sum[i][g] =
-        hn::Zero(d);
-    const int64_t stride = tile.dim * kLanes;
-    for (int64_t k = 0; k < tile.dim; ++k, keys += kLanes) {
-        F key[kGroups];
-        NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g) key[g] = hn::Load(d, keys + g * stride);
-        NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) {
-            const F x = hn::Set(d, q[i * tile.padded + k]);
-            NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g) sum[i][g] = hn::MulAdd(key[g], x, sum[i][g]);
-        }
-    }
-    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int g = 0; g < kGroups; ++g)
-        hn::Store(sum[i][g], d, score + i * kBlock + g * kLanes);
-}
-
-template <int kGroups>
-void score_groups(const Tile& tile, const float* keys, float* score) {
-    int64_t i = 0;
-    for (; i + 4 <= tile.queries; i += 4)
-        score_keys<4, kGroups>(tile, keys, tile.q + i * tile.padded, score + i * kBlock);
-    const float* q = tile.q + i * tile.padded;
-    score += i * kBlock;
-    switch (tile.queries - i) {
-        case 1:
-            return score_keys<1, kGroups>(tile, keys, q, score);
-        case 2:
-            return score_keys<2, kGroups>(tile, keys, q, score);
-        case 3:
-            return score_keys<3, kGroups>(tile, keys, q, score);
-    }
-}
-
-// sums[q][d] += Σ_k weight[q][k] · values[k][d], k in order, for kQueries queries and kVectors vectors.
-template <int kQueries, int kVectors>
-void weigh_values(const Tile& tile, const float* values, const float* weight, int64_t count, int64_t at, float* sums) {
-    const Floats d;
-    F sum[kQueries][kVectors];
-    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v) sum[i][v] =
-        hn::Load(d, sums + i * tile.padded + at + v * kLanes);
-    for (int64_t k = 0; k < count; ++k) {
-        F row[kVectors];
-        NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v) row[v] =
-            hn::Load(d, values + k * tile.padded + at + v * kLanes);
-        NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) {
-            const F w = hn::Set(d, weight[i * kBlock + k]);
-            NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::MulAdd(row[v], w, sum[i][v]);
-        }
-    }
-    NIBBLE_UNROLL for (int i = 0; i < kQueries; ++i) NIBBLE_UNROLL for (int v = 0; v < kVectors; ++v)
-        hn::Store(sum[i][v], d, sums + i * tile.padded + at + v * kLanes);
-}
-
-template <int kQueries>
-void weigh_rows(const Tile& tile, const float* values, const float* weight, int64_t count, float* sums) {
-    constexpr int kVectors = kLanes >= 16 ? 4 : 2;
-    int64_t at = 0;
-    for (; at + kVectors * kLanes <= tile.padded; at += kVectors * kLanes)
-        weigh_values<kQueries, kVectors>(tile, values, weight, count, at, sums);
-    for (; at < tile.padded; at += kLanes) weigh_values<kQueries, 1>(tile, values, weight, count, at, sums);
-}
 
 // Keys [begin, end), begin a multiple of kLanes, as rows of keys and values; what no query sees is not read.
 void find_rows(Tile& tile, const AttentionArgs& a, const AttentionTask& task, int64_t begin, int64_t end) {
@@ -300,39 +61,6 @@ HWY_INLINE void prefetch_rows(const std::byte* const* rows, int64_t begin, int64
         for (int64_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(rows[i] + byte, kRead, kL2);
 }
 
-// Scores of the keys from `begin` on (`padded` of them, whole vectors) become weights exp(score - largest), 0 for keys
-// that a query does not see.
-void soften(Tile& tile, int64_t begin, int64_t padded, float scale) {
-    const Floats d;
-    const Integers di;
-    const F lowest = hn::Set(d, -std::numeric_limits<float>::infinity()), factor = hn::Set(d, scale);
-    const auto lane = hn::Iota(di, 0);
-    for (int64_t i = 0; i < tile.queries; ++i) {
-        float* score = tile.score + i * kBlock;
-        const auto low = hn::Set(di, static_cast<int32_t>(std::clamp<int64_t>(tile.low[i] - begin, 0, kBlock)));
-        const auto high = hn::Set(di, static_cast<int32_t>(std::clamp<int64_t>(tile.high[i] - begin, 0, kBlock)));
-        F largest = lowest;
-        for (int64_t k = 0; k < padded; k += kLanes) {
-            const auto at = hn::Add(lane, hn::Set(di, static_cast<int32_t>(k)));
-            const auto seen = hn::RebindMask(d, hn::AndNot(hn::Lt(at, low), hn::Lt(at, high)));
-            const F scaled = hn::IfThenElse(seen, hn::Mul(hn::Load(d, score + k), factor), lowest);
-            hn::Store(scaled, d, score + k);
-            largest = hn::Max(largest, scaled);
-        }
-        const F top = hn::MaxOfLanes(d, largest);
-        F sum = hn::Zero(d);
-        for (int64_t k = 0; k < padded; k += kLanes) {
-            const auto at = hn::Add(lane, hn::Set(di, static_cast<int32_t>(k)));
-            const auto seen = hn::RebindMask(d, hn::AndNot(hn::Lt(at, low), hn::Lt(at, high)));
-            const F weight = hn::IfThenElseZero(seen, exp(hn::Sub(hn::Load(d, score + k), top)));
-            hn::Store(weight, d, score + k);
-            sum = hn::Add(sum, weight);
-        }
-        tile.block.largest[i] = hn::GetLane(top);
-        tile.block.weight[i] = sum_of_lanes(sum);
-    }
-}
-
 // A row of a head as float32, zeros after it.
 template <class T>
 HWY_INLINE void load_row(const T* from, int64_t dim, int64_t padded, float* to) {
@@ -342,18 +70,28 @@ HWY_INLINE void load_row(const T* from, int64_t dim, int64_t padded, float* to) 
         hn::Store(load(from + i, std::clamp<int64_t>(dim - i, 0, kLanes)), Floats(), to + i);
 }
 
-// tile.block from the keys [begin, end), begin a multiple of kLanes, at most kBlock of them.
+// tile.block from the keys [begin, end), begin a multiple of kLanes, at most kBlockKeys of them.
 template <class T>
 void attend_block(Tile& tile, const AttentionArgs& a, const AttentionTask& task, int64_t begin, int64_t end,
                   float scale) {
     find_rows(tile, a, task, begin, end);
     const int64_t count = end - begin, row_bytes = tile.dim * static_cast<int64_t>(sizeof(T));
     constexpr int64_t kStep = kKeyGroups * kLanes;
+    // A few queries do not repay what staging keys and values costs.
+    constexpr int64_t kSquare = sizeof(T) == 4 ? kLanes : 2 * kLanes;
+    const bool direct = sizeof(T) > 1 && tile.queries <= 4 && tile.dim % kSquare == 0;
     prefetch_rows(tile.key_row, 0, std::min(2 * kStep, count), row_bytes);
     for (int64_t k = 0; k < count; k += kStep) {
         prefetch_rows(tile.key_row, std::min(k + 2 * kStep, count), std::min(k + 3 * kStep, count), row_bytes);
         prefetch_rows(tile.value_row, k, std::min(k + kStep, count), row_bytes);
         const int64_t groups = std::min<int64_t>(kKeyGroups, (count - k + kLanes - 1) / kLanes);
+        if (direct) {
+            for (int64_t g = 0; g < groups; ++g)
+                with_queries<4>(tile.queries, [&](auto queries) HWY_ATTR {
+                    score_square<T, queries()>(tile, tile.key_row + k + g * kLanes, tile.score + k + g * kLanes);
+                });
+            continue;
+        }
         for (int64_t g = 0; g < groups; ++g) transpose_keys<T>(tile, tile.key_row + k + g * kLanes, g);
         if (groups == kKeyGroups)
             score_groups<kKeyGroups>(tile, tile.keys, tile.score + k);
@@ -364,6 +102,15 @@ void attend_block(Tile& tile, const AttentionArgs& a, const AttentionTask& task,
     soften(tile, begin, round_up(count, kLanes), scale);
 
     std::fill_n(tile.block.value, tile.queries * tile.padded, 0.0f);
+    if (direct) {
+        const int64_t from = std::max<int64_t>(0, tile.low[0] - begin);
+        const int64_t to = std::min(count, tile.high[tile.queries - 1] - begin);
+        with_queries<4>(tile.queries, [&](auto queries) HWY_ATTR {
+            weigh_rows<queries()>(tile, CacheRows<T>{tile.value_row + from}, tile.score + from, to - from,
+                                  tile.block.value);
+        });
+        return;
+    }
     const int64_t rows = std::min(kValueRows, kValueFloats / tile.padded);
     for (int64_t k = 0; k < count; k += rows) {
         const int64_t stop = std::min(k + rows, count);
@@ -375,22 +122,11 @@ void attend_block(Tile& tile, const AttentionArgs& a, const AttentionTask& task,
             const int64_t from = std::max(k, tile.low[i] - begin);
             const int64_t to = std::min(stop, tile.high[i + queries - 1] - begin);
             if (from >= to) continue;
-            const float* weight = tile.score + i * kBlock + from;
-            const float* values = tile.values + (from - k) * tile.padded;
-            float* sums = tile.block.value + i * tile.padded;
-            switch (queries) {
-                case 1:
-                    weigh_rows<1>(tile, values, weight, to - from, sums);
-                    break;
-                case 2:
-                    weigh_rows<2>(tile, values, weight, to - from, sums);
-                    break;
-                case 3:
-                    weigh_rows<3>(tile, values, weight, to - from, sums);
-                    break;
-                default:
-                    weigh_rows<4>(tile, values, weight, to - from, sums);
-            }
+            const StagedRows staged{tile.values + (from - k) * tile.padded, tile.padded};
+            with_queries<4>(queries, [&](auto n) HWY_ATTR {
+                weigh_rows<n()>(tile, staged, tile.score + i * kBlockKeys + from, to - from,
+                                tile.block.value + i * tile.padded);
+            });
         }
     }
 }
@@ -471,7 +207,7 @@ void attend(Tile& tile, const AttentionArgs& a, const AttentionTask& task, float
         const int64_t end = std::min((span + 1) * task.span_keys, high);
         int64_t begin = std::max(span * task.span_keys, low / kLanes * kLanes);
         for (int64_t stop; begin < end; begin = stop) {
-            stop = std::min((begin / kBlock + 1) * kBlock, end);
+            stop = std::min((begin / kBlockKeys + 1) * kBlockKeys, end);
             attend_block<T>(tile, a, task, begin, stop, scale);
             fold(tile, tile.block, tile.span);
         }
@@ -610,7 +346,7 @@ struct Bounds {
     explicit Bounds(const AttentionArgs& a) {
         const Sequences& s = a.sequences;
         split = s.tokens <= kMaxSplitTokens;
-        spans = split ? std::clamp<int64_t>((s.max_context + kBlock - 1) / kBlock, 1, kMaxSpans) : 1;
+        spans = split ? std::clamp<int64_t>((s.max_context + kBlockKeys - 1) / kBlockKeys, 1, kMaxSpans) : 1;
         const int64_t queries = s.tokens * (a.query_heads / a.kv_heads);
         // A tile ends where it is full, with its sequence, or where spans grow: at most 40 times in 2^48 positions.
         const int64_t tiles = queries / tile_queries(a.head_dim) + s.count * 40;
