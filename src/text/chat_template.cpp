@@ -60,8 +60,10 @@ Value part(std::string_view text) {
     return Value(Array{Value(std::move(out))});
 }
 
-TemplateLimits limits_for(size_t input_bytes) {
+TemplateLimits limits_for(size_t input_bytes, size_t messages) {
     TemplateLimits limits;
+    // Some published templates look back over all messages at each of them.
+    limits.steps += 10'000 * static_cast<int64_t>(messages);
     limits.output_bytes = 4 * input_bytes + (1 << 20);
     limits.memory_bytes = 64 * input_bytes + (64 << 20);
     return limits;
@@ -159,7 +161,7 @@ MessageForm ChatTemplate::State::find_form(const Form& form) const {
                 messages.push_back(Value(std::move(answer)));
                 messages.push_back(message("tool", content));
             }
-            return form.parsed.render(Value(variables(Value(std::move(messages)), Value(), false)), limits_for(0));
+            return form.parsed.render(Value(variables(Value(std::move(messages)), Value(), false)), limits_for(0, 0));
         };
         const auto as_text = render(Value(kProbe)), as_parts = render(part(kProbe));
         out.takes_parts[i] = as_text && as_parts && *as_text == *as_parts && as_text->find(kProbe) != std::string::npos;
@@ -309,7 +311,7 @@ Result<std::string> ChatTemplate::render(const ChatInput& input) const {
         }
     }
     const Value all(std::move(variables));
-    auto rendered = form.parsed.render(all, limits_for(text_bytes(all)));
+    auto rendered = form.parsed.render(all, limits_for(text_bytes(all), messages.as_array().size()));
     if (!rendered) {
         Error failure = rendered.error();
         if (failure.code == ErrorCode::invalid_request) {
