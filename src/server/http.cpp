@@ -100,7 +100,7 @@ struct HttpServer::State {
     int spare_fd = -1;  // given up to answer a client when no other is left
     uint16_t port = 0;
     bool loopback = true;
-    bool stopped = false;
+    std::atomic<bool> stopped{false};
 
     void accept();
     void accepted(const error_code& error, Socket socket, Thread& thread);
@@ -277,8 +277,7 @@ void HttpServer::cut_answers() {
 }
 
 void HttpServer::stop() {
-    if (state_->stopped) return;
-    state_->stopped = true;
+    if (state_->stopped.exchange(true)) return;
     for (auto& owned : state_->threads) {
         State::Thread& thread = *owned;
         if (!thread.thread.joinable()) continue;

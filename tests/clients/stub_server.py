@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 
+SANITIZED = any(word in os.environ.get("TEST_BUILD", "") for word in ("asan", "tsan"))
 PROBE = os.path.join(os.environ.get("TEST_BIN", "."), "stub_server_probe")
 
 

@@ -11,7 +11,7 @@ import time
 
 import httpx
 import pytest
-from stub_server import PROBE, StubServer, chat, events, read_response, request_bytes
+from stub_server import PROBE, SANITIZED, StubServer, chat, events, read_response, request_bytes
 
 LONG = chat("anything", max_tokens=4000, ignore_eos=True)
 
@@ -213,6 +213,7 @@ def test_many_idle_connections_cost_little():
         server.wait(lambda s: s["connections"] == 0, 5)
 
 
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer's check of a virtual call opens a pipe, and fails when it cannot")
 def test_running_out_of_files_is_survived():
     with StubServer(ulimit_files=64) as server:
         socks = []

@@ -4,10 +4,9 @@ import os
 import subprocess
 
 import pytest
-from stub_server import StubServer
+from stub_server import SANITIZED, StubServer
 
 LOAD = os.path.join(os.environ.get("TEST_BIN", "."), "stream_load_probe")
-SANITIZED = any(word in os.environ.get("TEST_BUILD", "") for word in ("asan", "tsan"))
 
 
 def measure(*flags, connections=64, tokens=1000, seconds=4):
