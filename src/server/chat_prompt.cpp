@@ -193,7 +193,7 @@ void read_tools(Fields& fields, const ServedModel& model, ChatPrompt& prompt) {
     } else if (choice) {
         fields.fail("tool_choice", fmt::format("expected auto or none, found {}", describe(*choice)));
     }
-    fields.boolean("parallel_tool_calls");
+    prompt.parallel_calls = fields.boolean("parallel_tool_calls").value_or(true);
     if (!tools || tools->empty() || none || !fields.ok()) return;
     if (model.chat_template && !model.chat_template->supports_tools()) {
         fields.unsupported("tools", "the model's chat template has no place for tools");

@@ -19,6 +19,7 @@ namespace nibble::server {
 struct ChatPrompt {
     text::ChatInput input;
     bool tools_active = false;       // calls are looked for in the answer
+    bool parallel_calls = true;      // false: only the first call of an answer is given
     bool thinking_disabled = false;  // by the request, where the template has the switch
 };
 

@@ -1,5 +1,5 @@
-// Connection: one client's socket and the requests that come over it, one after another. Included by http.cpp and
-// connection.cpp alone, for it speaks Boost.
+// Connection: one client's socket and the requests that come over it, one after another. Included by http.cpp,
+// connection.cpp and connection_exchange.cpp alone, for it speaks Boost.
 //
 // A connection belongs to one io thread and is touched by no other. Every event (bytes, room to write, a task from
 // elsewhere, the clock) enters through one of the public functions; each ends in settle(), which carries on as far as

@@ -1,4 +1,4 @@
-// HTTP: connections, deadlines and limits below the routes; Boost appears in http.cpp and connection.cpp alone.
+// HTTP: connections, deadlines and limits below the routes; Boost appears in http.cpp and connection*.cpp alone.
 //
 // A few io threads own the connections, each connection one thread for life. A request is first offered to
 // HttpHandler::admit by its head, then given to HttpHandler::handle as an Exchange. The exchange is answered with one

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 namespace nibble::server {
 namespace {
 
@@ -45,6 +47,7 @@ public:
     ChatAnswer(Generation::Spec spec, Services& services, const HttpRequest& request, ChatRequest chat)
         : GenerationAnswer(std::move(spec), services, request, "chat"),
           include_reasoning_(chat.include_reasoning),
+          calls_(chat.prompt.parallel_calls ? std::numeric_limits<int>::max() : 1),
           head_(openai_head("chatcmpl-" + request.id, params().stream ? "chat.completion.chunk" : "chat.completion",
                             unix_seconds(), chat.model_name)),
           choices_(static_cast<size_t>(generation().choices())) {}
@@ -76,6 +79,7 @@ private:
     void append_logprob(std::string& out, const GenerationDelta& delta);
 
     bool include_reasoning_;
+    int calls_;  // of tools that are given at most
     std::string head_;
     std::vector<Choice> choices_;
 };
@@ -147,6 +151,7 @@ bool ChatAnswer::write_parsed(std::string& out, const text::OutputDelta& parsed)
             quote(R"(,"reasoning_content":")", parsed.text);
             return true;
         case Kind::tool_start:
+            if (parsed.tool_index >= calls_) return false;
             out += R"("tool_calls":[{"index":)";
             append_integer(out, parsed.tool_index);
             quote(R"(,"id":")", parsed.id);
@@ -154,6 +159,7 @@ bool ChatAnswer::write_parsed(std::string& out, const text::OutputDelta& parsed)
             out += R"(,"arguments":""}}])";
             return true;
         case Kind::tool_arguments:
+            if (parsed.tool_index >= calls_) return false;
             out += R"("tool_calls":[{"index":)";
             append_integer(out, parsed.tool_index);
             quote(R"(,"function":{"arguments":")", parsed.text);
@@ -234,10 +240,11 @@ void ChatAnswer::keep_delta(GenerationDelta& delta) {
                 choice.reasoning += parsed.text;
                 break;
             case Kind::tool_start:
+                if (parsed.tool_index >= calls_) break;
                 choice.calls.push_back({std::move(parsed.id), std::move(parsed.name), {}});
                 break;
             case Kind::tool_arguments:
-                if (!choice.calls.empty()) choice.calls.back().arguments += parsed.text;
+                if (parsed.tool_index < calls_ && !choice.calls.empty()) choice.calls.back().arguments += parsed.text;
                 break;
             case Kind::tool_end:
                 break;

@@ -212,6 +212,15 @@ def test_streamed_tool_calls(client):
         assert json.loads(call["arguments"]) == {"city": "Paris", "days": 2}
 
 
+def test_one_call_when_several_are_not_wanted(client):
+    text = f"<<say:{CALL}{CALL}>>"
+    answer = ask(client, text, tools=TOOLS, parallel_tool_calls=False)
+    assert len(answer.choices[0].message.tool_calls) == 1
+    indices = {part.index for chunk in ask(client, text, tools=TOOLS, parallel_tool_calls=False, stream=True)
+               for part in chunk.choices[0].delta.tool_calls or []}
+    assert indices == {0}
+
+
 def test_the_sdk_accumulates_a_tool_call(client):
     with client.chat.completions.stream(
         model="stub", messages=[{"role": "user", "content": f"<<say:{CALL}>>"}], tools=TOOLS) as stream:
