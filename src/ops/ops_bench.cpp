@@ -14,6 +14,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -263,6 +264,8 @@ void run(Bench& bench) {
 }  // namespace nibble::ops
 
 int main(int argc, char** argv) {
-    nibble::ops::Bench bench(argc > 1 ? argv[1] : "", argc > 2 ? std::atoi(argv[2]) : 0);
+    int threads = 0;
+    if (argc > 2) std::from_chars(argv[2], argv[2] + std::strlen(argv[2]), threads);
+    nibble::ops::Bench bench(argc > 1 ? argv[1] : "", threads);
     nibble::ops::run(bench);
 }
