@@ -64,6 +64,10 @@ void append_json(std::string& out, const Value& value, int indent, int level) {
 
 }  // namespace
 
+const Value* Value::find(std::string_view key) const {
+    return is_object() ? as_object().find(key) : nullptr;
+}
+
 size_t Object::position(std::string_view key) const {
     if (slots_.empty()) {
         size_t i = 0;

@@ -20,21 +20,7 @@ namespace nibble::text {
 class Value;
 using Array = std::vector<Value>;
 
-// Keys in insertion order; lookup is linear for small objects and indexed for large ones.
-class Object {
-public:
-    const Value* find(std::string_view key) const;
-    void set(std::string_view key, Value value);  // replaces, keeping the place of an existing key
-    size_t size() const { return entries_.size(); }
-    const std::vector<std::pair<std::string, Value>>& entries() const { return entries_; }
-
-private:
-    size_t position(std::string_view key) const;  // entries_.size() when absent
-    void index(size_t entry);
-
-    std::vector<std::pair<std::string, Value>> entries_;
-    std::vector<uint32_t> slots_;  // open addressing: 1 + position in entries_, 0 when free; empty while small
-};
+class Object;
 
 struct Undefined {};  // what a missing name or key gives
 
@@ -51,7 +37,7 @@ public:
     Value(std::string_view s) : Value(std::string(s)) {}
     Value(const char* s) : Value(std::string(s)) {}
     Value(Array a) : data_(std::make_shared<const Array>(std::move(a))) {}
-    Value(Object o) : data_(std::make_shared<const Object>(std::move(o))) {}
+    Value(Object o);
 
     bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
     bool is_none() const { return std::holds_alternative<std::nullptr_t>(data_); }
@@ -68,7 +54,7 @@ public:
     const std::string& as_string() const { return *std::get<StringPtr>(data_); }
     const Array& as_array() const { return *std::get<ArrayPtr>(data_); }
     const Object& as_object() const { return *std::get<ObjectPtr>(data_); }
-    const Value* find(std::string_view key) const { return is_object() ? as_object().find(key) : nullptr; }
+    const Value* find(std::string_view key) const;  // of an object; null when it is none or has no such key
 
 private:
     using StringPtr = std::shared_ptr<const std::string>;
@@ -76,6 +62,24 @@ private:
     using ObjectPtr = std::shared_ptr<const Object>;
     std::variant<std::nullptr_t, Undefined, bool, int64_t, double, StringPtr, ArrayPtr, ObjectPtr> data_;
 };
+
+// Keys in insertion order; lookup is linear for small objects and indexed for large ones.
+class Object {
+public:
+    const Value* find(std::string_view key) const;
+    void set(std::string_view key, Value value);  // replaces, keeping the place of an existing key
+    size_t size() const { return entries_.size(); }
+    const std::vector<std::pair<std::string, Value>>& entries() const { return entries_; }
+
+private:
+    size_t position(std::string_view key) const;  // entries_.size() when absent
+    void index(size_t entry);
+
+    std::vector<std::pair<std::string, Value>> entries_;
+    std::vector<uint32_t> slots_;  // open addressing: 1 + position in entries_, 0 when free; empty while small
+};
+
+inline Value::Value(Object o) : data_(std::make_shared<const Object>(std::move(o))) {}
 
 // JSON text to Value. Refuses nesting over `max_depth` (values inside the outermost count from 1), invalid UTF-8,
 // trailing text; errors are invalid_request, with the byte offset. Duplicate keys: the last wins. Integers outside

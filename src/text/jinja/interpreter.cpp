@@ -135,7 +135,7 @@ Interpreter::Flow Interpreter::run_if(const If& node, Activation& activation) {
     return run(node.otherwise, activation);
 }
 
-bool Interpreter::accepts(Runtime& runtime, Loop& loop, Item& item, bool& yes) {
+bool Interpreter::accepts(Runtime&, Loop& loop, Item& item, bool& yes) {
     Filtering& filtering = *static_cast<Filtering*>(loop.filter);
     Interpreter& self = *filtering.interpreter;
     if (self.out_of_stack()) return false;
