@@ -68,6 +68,8 @@ LineEditor::~LineEditor() {
 std::optional<std::string> LineEditor::read_line() {
     if (state_->editor == nullptr) return std::nullopt;
     interrupted() = false;
+    // el_gets shows the prompt first and changes the terminal's mode after: a Ctrl-D typed between would be lost.
+    el_set(state_->editor, EL_PREP_TERM, 1);
     int length = 0;
     const char* text = el_gets(state_->editor, &length);
     if (interrupted()) {

@@ -116,8 +116,8 @@ void Connection::on_readable(const error_code& wait_error) {
         settle();
         return;
     }
-    if (phase_ == Phase::lingering) {
-        discarded_bytes_ += bytes;
+    if (phase_ == Phase::lingering || (phase_ == Phase::head && close_after_)) {
+        discarded_bytes_ += bytes;  // our last word is written or said
         if (discarded_bytes_ > kLingerBytes) broken_ = true;
     } else {
         in_.append(thread_.scratch.data(), bytes);
@@ -282,8 +282,8 @@ bool Connection::take_head() {
         start_next();
         return true;
     }
-    begin_body(bytes);
     in_read_ += end;
+    begin_body(bytes);
     return true;
 }
 
@@ -391,6 +391,7 @@ void Connection::start_next() {
     scanner_.reset();
     head_begun_ = false;
     served_ = true;
+    request_id_.clear();
     deadline_ = Clock::now() + shared_.options.idle_deadline;
 }
 

@@ -1,3 +1,6 @@
+// The side of a connection that a route sees: one request and its answer. Shared by the connection and the route; on
+// the connection's io thread, but for post and the waker, which any thread may call. A connection that ends or goes on
+// to its next request detaches it, and what is written after that is dropped.
 #include "server/connection.h"
 
 #include <boost/asio/post.hpp>

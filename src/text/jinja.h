@@ -1,7 +1,7 @@
 // Template: the Jinja 2.11/3.1 of chat templates, interpreted within limits.
 //
-// No host object is reachable from a template: it sees Values and the functions listed in docs/templates.md. Parsing and
-// rendering do not recurse beyond `depth`. The oracle is Python's jinja2 with Hugging Face's settings (trim_blocks,
+// No host object is reachable from a template: it sees Values and the functions listed in docs/templates.md. Parsing
+// and rendering do not recurse beyond `depth`. The oracle is Python's jinja2 with Hugging Face's settings (trim_blocks,
 // lstrip_blocks, loop controls, ImmutableSandboxedEnvironment, tojson without HTML escapes). Immutable; any thread.
 #pragma once
 

@@ -2,7 +2,8 @@
 //
 // One incremental machine serves streamed and whole answers: feeding the same text in any pieces gives the same
 // concatenated result (tested over all split points). Linear in the text. One per sequence, one thread.
-// Formats: docs/templates.md; sources: vLLM's nemotron_v3, qwen3, deepseek_r1, qwen3_coder and hermes parsers' behaviour.
+// Formats: docs/templates.md; sources: vLLM's nemotron_v3, qwen3, deepseek_r1, qwen3_coder and hermes parsers'
+// behaviour.
 //
 // Nothing is lost: what looks like a tool call and is none stays text. What goes are the markers themselves and the
 // newlines at their seams: before and behind </think>, and white space before a tool call and between two.

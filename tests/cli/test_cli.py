@@ -387,10 +387,15 @@ class Terminal:
     def say(self, text: str) -> None:
         os.write(self._master, text.encode())
 
-    def status(self) -> int:
+    def status(self, seconds: float = 60) -> int:
+        end = time.monotonic() + seconds
         try:
-            while os.read(self._master, 65536):
-                pass
+            while True:
+                if select.select([self._master], [], [], 0.2)[0]:
+                    self.seen += os.read(self._master, 65536).decode(errors="replace")
+                elif time.monotonic() > end:
+                    os.kill(self.pid, signal.SIGKILL)
+                    raise AssertionError(f"the child goes on; last seen: {self.seen!r}")
         except OSError:
             pass
         _, status = os.waitpid(self.pid, 0)
