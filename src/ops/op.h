@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace nibble::ops {
 
@@ -108,6 +109,7 @@ struct Op {
     std::string (*shape)(const Args&);
     std::string (*format)(const Args&);       // of the weights; null: there are none
     std::string_view (*module)(const Args&);  // null: the context's
+    std::vector<WeightRead> (*weights)(const OpContext&, const Args&) = nullptr;  // null: no matrix
 };
 
 // The row that runs, or null when no row of this device accepts the problem. A forced name that does not exist or does
@@ -138,7 +140,8 @@ void dispatch(OpContext& context, const Op<Args>& op, const Args& args) {
                            .format = op.format ? op.format(args) : std::string(),
                            .shape = op.shape(args),
                            .row = row ? row->name : "",
-                           .cost = op.cost(context, args)};
+                           .cost = op.cost(context, args),
+                           .weights = op.weights ? op.weights(context, args) : std::vector<WeightRead>()};
     };
     if (context.mode == Mode::record) {
         device::ArenaScope scope(*context.arena);

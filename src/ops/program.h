@@ -36,6 +36,21 @@ struct Cost {
     }
 };
 
+enum class WeightFormat : uint8_t;  // ops/weight.h
+
+// A matrix that a step reads, or several of one shape and format. What a step's Cost::weight_bytes has beside them are
+// small tensors: biases, scales, the filter of a convolution.
+struct WeightRead {
+    enum class Role : uint8_t { matrix, router, routed_experts, shared_expert, norm };
+    Role role = Role::matrix;
+    std::string module;  // the checkpoint's name; of several, the first one's; empty for a norm
+    WeightFormat format{};
+    int64_t n = 0, k = 0;
+    int64_t stored_bytes = 0;  // of one
+    int64_t count = 1;         // that the model has
+    double read = 1;           // that the step reads: of experts the expected number, or the measured one
+};
+
 struct ProgramStep {
     std::string op;      // "linear"
     std::string module;  // the checkpoint's name: "backbone.layers.3.mixer.in_proj"
@@ -43,6 +58,7 @@ struct ProgramStep {
     std::string shape;   // "T=1 N=10304 K=2688"
     std::string row;     // the row that ran or would run; empty: no row of this device accepts the problem
     Cost cost;
+    std::vector<WeightRead> weights = {};
     double microseconds = 0;  // profiling only
 };
 

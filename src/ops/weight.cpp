@@ -160,6 +160,24 @@ std::string_view name(WeightFormat format) {
     return "?";
 }
 
+WeightRead read_of(const Weight& weight, WeightRead::Role role) {
+    return {.role = role,
+            .module = std::string(weight.name),
+            .format = weight.format,
+            .n = weight.n,
+            .k = weight.k,
+            .stored_bytes = weight.stored_bytes};
+}
+
+WeightRead read_of_norm(const device::Tensor& values) {
+    return {.role = WeightRead::Role::norm,
+            .module = {},
+            .format = values.dtype() == device::DType::bf16 ? WeightFormat::bf16 : WeightFormat::f32,
+            .n = values.elements(),
+            .k = 1,
+            .stored_bytes = values.bytes()};
+}
+
 int64_t row_code_bytes(WeightFormat format, int64_t k) {
     switch (format) {
         case WeightFormat::f32:

@@ -8,6 +8,7 @@
 #include "device/device.h"
 #include "device/stream.h"
 #include "device/tensor.h"
+#include "ops/program.h"
 
 #include <cstdint>
 #include <functional>
@@ -44,6 +45,10 @@ struct Weight {
 
     bool empty() const { return n == 0; }
 };
+
+// The weight as a step's reader sees it, for its Program; and a norm's values.
+WeightRead read_of(const Weight& weight, WeightRead::Role role = WeightRead::Role::matrix);
+WeightRead read_of_norm(const device::Tensor& values);
 
 // A matrix to be packed. read_rows delivers rows [row, row + rows) as the file has them: `codes` rows of K elements
 // (nvfp4: K/2 bytes), `scales` rows of K/16 bytes (nvfp4 only, else null). It may be called from several threads.

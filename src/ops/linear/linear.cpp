@@ -57,10 +57,21 @@ std::string_view module(const LinearArgs& a) {
     return a.weight.name;
 }
 
+std::vector<WeightRead> weights(const OpContext&, const LinearArgs& a) {
+    std::vector<WeightRead> reads = {read_of(a.weight)};
+    if (!a.norm_weight.empty()) reads.push_back(read_of_norm(a.norm_weight));
+    return reads;
+}
+
 }  // namespace
 
-constinit const Op<LinearArgs> kLinear{
-    .name = "linear", .rows = kRows, .cost = cost, .shape = shape, .format = format, .module = module};
+constinit const Op<LinearArgs> kLinear{.name = "linear",
+                                       .rows = kRows,
+                                       .cost = cost,
+                                       .shape = shape,
+                                       .format = format,
+                                       .module = module,
+                                       .weights = weights};
 
 void linear(OpContext& context, const LinearArgs& a) {
     const int64_t rows = a.x.dim(0), n = a.weight.n, k = a.weight.k;

@@ -32,18 +32,22 @@ constexpr Row<MoeArgs> kRows[] = {
     {.name = "ref", .arch = Arch::cpu, .accepts = nullptr, .scratch_bytes = nullptr, .run = moe_ref},
 };
 
-Cost cost(const OpContext& context, const MoeArgs& a) {
+double distinct_experts(const OpContext& context, const MoeArgs& a) {
     static const RoutingModel uniform;
     const RoutingModel& routing = context.routing != nullptr ? *context.routing : uniform;
+    return routing.distinct_experts(context.module, a.up.count, a.top_k, a.x.dim(0));
+}
+
+Cost cost(const OpContext& context, const MoeArgs& a) {
     const int64_t tokens = a.x.dim(0);
-    const double distinct = routing.distinct_experts(context.module, a.up.count, a.top_k, tokens);
+    const double distinct = distinct_experts(context, a);
     const double expert_bytes = static_cast<double>(a.up.first.stored_bytes + a.down.first.stored_bytes);
     const auto products = [](const Weight& w) { return static_cast<double>(w.n) * static_cast<double>(w.k); };
     const double per_token = products(a.router) + products(a.shared_up) + products(a.shared_down) +
                              products(a.shared_gate) +
                              static_cast<double>(a.top_k) * (products(a.up.first) + products(a.down.first));
-    return Cost{.weight_bytes = a.router.stored_bytes + a.correction_bias.bytes() + a.shared_up.stored_bytes +
-                                a.shared_down.stored_bytes + a.shared_gate.stored_bytes +
+    return Cost{.weight_bytes = a.router.stored_bytes + a.correction_bias.bytes() + a.norm_weight.bytes() +
+                                a.shared_up.stored_bytes + a.shared_down.stored_bytes + a.shared_gate.stored_bytes +
                                 static_cast<int64_t>(distinct * expert_bytes),
                 .activation_bytes = a.x.bytes() + a.y.bytes() + a.residual.bytes(),
                 .operations = 2.0 * static_cast<double>(tokens) * per_token,
@@ -59,10 +63,30 @@ std::string format(const MoeArgs& a) {
     return std::string(name(a.up.first.format));
 }
 
+std::vector<WeightRead> weights(const OpContext& context, const MoeArgs& a) {
+    using enum WeightRead::Role;
+    std::vector<WeightRead> reads = {read_of(a.router, router)};
+    for (const Weight* shared : {&a.shared_up, &a.shared_down, &a.shared_gate})
+        if (!shared->empty()) reads.push_back(read_of(*shared, shared_expert));
+    for (const Experts* experts : {&a.up, &a.down}) {
+        WeightRead routed = read_of(experts->first, routed_experts);
+        routed.count = experts->count;
+        routed.read = distinct_experts(context, a);
+        reads.push_back(std::move(routed));
+    }
+    if (!a.norm_weight.empty()) reads.push_back(read_of_norm(a.norm_weight));
+    return reads;
+}
+
 }  // namespace
 
-constinit const Op<MoeArgs> kMoe{
-    .name = "moe", .rows = kRows, .cost = cost, .shape = shape, .format = format, .module = nullptr};
+constinit const Op<MoeArgs> kMoe{.name = "moe",
+                                 .rows = kRows,
+                                 .cost = cost,
+                                 .shape = shape,
+                                 .format = format,
+                                 .module = nullptr,
+                                 .weights = weights};
 
 void moe(OpContext& context, const MoeArgs& a) {
     const int64_t width = a.x.dim(1), experts = a.up.count, factor = is_gated(a.activation) ? 2 : 1;

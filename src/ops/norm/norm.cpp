@@ -2,6 +2,7 @@
 #include "ops/norm/norm.h"
 
 #include "ops/element.h"
+#include "ops/weight.h"
 
 namespace nibble::ops {
 
@@ -37,10 +38,19 @@ std::string shape(const RmsNormArgs& a) {
     return fmt::format("T={} H={}", a.x.dim(0), a.x.dim(1));
 }
 
+std::vector<WeightRead> weights(const OpContext&, const RmsNormArgs& a) {
+    return {read_of_norm(a.weight)};
+}
+
 }  // namespace
 
-constinit const Op<RmsNormArgs> kRmsNorm{
-    .name = "rms_norm", .rows = kRows, .cost = cost, .shape = shape, .format = nullptr, .module = nullptr};
+constinit const Op<RmsNormArgs> kRmsNorm{.name = "rms_norm",
+                                         .rows = kRows,
+                                         .cost = cost,
+                                         .shape = shape,
+                                         .format = nullptr,
+                                         .module = nullptr,
+                                         .weights = weights};
 
 void rms_norm(OpContext& context, const RmsNormArgs& a) {
     CHECK(a.x.rank() == 2 && is_activation(a.x.dtype()), "x is {}", a.x.describe());
