@@ -134,9 +134,17 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const fs::path& folde
     if (!state->config)
         return error(ErrorCode::not_found, "{}: no config.json in it: not a model folder", folder.string());
     TRY(state->generation_config, load_if_there(folder / "generation_config.json"));
-    TRY(const auto hf_quant_config, load_if_there(folder / "hf_quant_config.json"));
-    TRY(state->quant_scheme, QuantScheme::parse(hf_quant_config ? &*hf_quant_config : nullptr, *state->config));
-    TRY(const ShardIndex index, find_shards(folder, options.headers_only));
+    std::optional<Config> hf_quant_config;
+    if (options.claims) {
+        TRY(hf_quant_config, load_if_there(folder / "hf_quant_config.json"));
+    }
+    TRY(const Config without_claims, Config::parse("{}", state->config->file()));
+    TRY(state->quant_scheme, QuantScheme::parse(hf_quant_config ? &*hf_quant_config : nullptr,
+                                                options.claims ? *state->config : without_claims));
+    ShardIndex index;
+    if (options.tensors || !options.headers_only) {
+        TRY(index, find_shards(folder, options.headers_only));
+    }
     TRY_VOID(state->read_headers(options, index));
     state->drop_behind = options.page_cache == PageCache::drop;
     if (options.page_cache == PageCache::automatic)

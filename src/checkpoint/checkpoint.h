@@ -33,6 +33,10 @@ enum class PageCache {
 struct OpenOptions {
     // Data is not needed: files may be absent (a folder of config and index) or end after their header.
     bool headers_only = false;
+    // For a survey of a folder that does not open as it is. Without claims no quantisation config is read, and tensors
+    // alone tell formats; without tensors neither index nor safetensors files are looked at (with headers_only).
+    bool claims = true;
+    bool tensors = true;
     PageCache page_cache = PageCache::automatic;
 };
 

@@ -97,5 +97,28 @@ TEST(Damage, ReadingBeyondAFileThatShrankIsAnError) {
     EXPECT_THAT(read.error().message, HasSubstr("m.a.weight"));
 }
 
+TEST(Damage, ASurveyOpensWhatItCan) {
+    TinyCheckpoint tiny;
+    tiny.files["hf_quant_config.json"] = R"({"quantization":{"quant_algo":"NVFP5"}})";
+    const TemporaryFolder folder;
+    tiny.write_to(folder);
+    const auto strict = Checkpoint::open(folder.path(), {.headers_only = true});
+    ASSERT_FALSE(strict);
+    EXPECT_EQ(strict.error().code, ErrorCode::unsupported);
+    const auto unclaimed = Checkpoint::open(folder.path(), {.headers_only = true, .claims = false});
+    ASSERT_TRUE(unclaimed) << unclaimed.error().message;
+    EXPECT_TRUE((*unclaimed)->has_tensor_headers());
+    EXPECT_EQ((*unclaimed)->quant_scheme().claim("m.lin").format, ClaimedFormat::none);
+
+    tiny = TinyCheckpoint();
+    tiny.files.erase("model.safetensors.index.json");
+    const TemporaryFolder unindexed;
+    tiny.write_to(unindexed);
+    EXPECT_FALSE(Checkpoint::open(unindexed.path(), {.headers_only = true}));
+    const auto configs = Checkpoint::open(unindexed.path(), {.headers_only = true, .tensors = false});
+    ASSERT_TRUE(configs) << configs.error().message;
+    EXPECT_FALSE((*configs)->has_tensor_headers());
+}
+
 }  // namespace
 }  // namespace nibble::checkpoint

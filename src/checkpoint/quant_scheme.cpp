@@ -407,6 +407,22 @@ Claim QuantScheme::claim(std::string_view module) const {
     return state.claim_of({state.fallback, state.algorithm}, false, "quant_algo");
 }
 
+std::vector<QuantScheme::Entry> QuantScheme::entries() const {
+    const State& state = *state_;
+    std::vector<Entry> entries;
+    for (const auto& [module, layer] : state.layers)
+        entries.push_back({module, state.claim_of(layer, true, "quantized_layers." + module)});
+    for (const State::Group& group : state.groups)
+        for (size_t i = 0; i < group.targets.entries().size(); ++i)
+            entries.push_back(
+                {group.targets.entries()[i],
+                 state.claim_of(group.layer, true, fmt::format("config_groups.{}.targets[{}]", group.name, i))});
+    for (size_t i = 0; i < state.excluded.entries().size(); ++i)
+        entries.push_back({state.excluded.entries()[i],
+                           state.claim_of({unquantized, ""}, true, fmt::format("{}[{}]", state.excluded_field, i))});
+    return entries;
+}
+
 Dialect QuantScheme::dialect() const {
     return state_->dialect;
 }

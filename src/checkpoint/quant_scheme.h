@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace nibble::checkpoint {
 
@@ -46,6 +47,12 @@ public:
 
     // module: the checkpoint's name without ".weight". Any thread.
     Claim claim(std::string_view module) const;
+    // What the configs name: a module or a pattern, and its claim.
+    struct Entry {
+        std::string name;
+        Claim claim;
+    };
+    std::vector<Entry> entries() const;
     Dialect dialect() const;
     bool kv_cache_fp8() const;
     std::string summary() const;  // "modelopt 0.29.0 NVFP4, FP8 KV cache, 60 modules excluded"

@@ -276,6 +276,22 @@ TEST(QuantScheme, FusedModulesFollowTheirPartsAndTheirPartsThem) {
     EXPECT_EQ(format(*scheme, "n.o_proj"), unquantized);
 }
 
+TEST(QuantScheme, ListsWhatTheConfigsName) {
+    size_t listed = 0, excluded = 0;
+    for (const QuantScheme::Entry& entry : published("NVIDIA-Nemotron-3.5-Lightning-30B-A3B-NVFP4").entries())
+        ++(entry.claim.format == unquantized ? excluded : listed);
+    EXPECT_EQ(listed, 46u + 5935u);
+    EXPECT_EQ(excluded, 72u);
+    const auto groups = parsed(R"({"quant_method":"compressed-tensors","config_groups":{"group_0":{
+        "targets":["re:.*mlp.*"],"weights":{"num_bits":8,"type":"float","strategy":"channel"}}},"ignore":["lm_head"]})");
+    ASSERT_TRUE(groups) << groups.error().message;
+    const auto entries = groups->entries();
+    ASSERT_EQ(entries.size(), 2u);
+    EXPECT_EQ(entries[0].name, "re:.*mlp.*");
+    EXPECT_EQ(entries[0].claim.format, fp8_per_channel);
+    EXPECT_EQ(entries[1].claim.format, unquantized);
+}
+
 TEST(ModulePatterns, WildcardsAreShellWildcards) {
     EXPECT_TRUE(wildcard_matches("*", ""));
     EXPECT_TRUE(wildcard_matches("mtp*", "mtp.layers.0"));
