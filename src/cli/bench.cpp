@@ -12,6 +12,7 @@
 #include "cli/verb.h"
 #include "cli/version.h"
 #include "numeric/philox.h"
+#include "ops/bandwidth.h"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -27,6 +28,7 @@
 #include <numeric>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace nibble::cli {
@@ -62,6 +64,17 @@ std::vector<engine::TokenId> random_prompt(int64_t tokens, int64_t vocab, uint64
         prompt[i] = static_cast<engine::TokenId>((uint64_t{words.word[0]} * static_cast<uint64_t>(vocab)) >> 32);
     }
     return prompt;
+}
+
+// Bytes per second that memory gives at this moment. Other machines on the same host share a processor's memory, so
+// every round is held against the better of the probes before and after it; a GPU's memory is its own, and is probed
+// once. The engine must be idle.
+double probe(Session& session) {
+    while (!session.engine().idle()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (!session.device().is_cpu()) return session.bandwidth();
+    const int64_t bytes = std::clamp(8 * session.device().l2_bytes, int64_t{64} << 20, int64_t{1} << 30);
+    const auto measured = ops::measure_read_bandwidth(session.threads(), bytes);
+    return measured ? *measured * 1e9 : session.bandwidth();
 }
 
 // One round: `concurrency` requests at once, from the first submission to the last token.
@@ -229,7 +242,7 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
     bar.clear();
     if (!opened) return std::move(opened).error();
     Session& session = **opened;
-    const double bandwidth = session.bandwidth();
+    double bandwidth = probe(session);
 
     nlohmann::ordered_json record = {{"model", flags.model.model},
                                      {"random_weights", flags.model.random_weights},
@@ -237,38 +250,41 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
                                      {"commit", commit()},
                                      {"device", session.device().name},
                                      {"threads", session.device().is_cpu() ? session.threads().size() : 0},
-                                     {"read_bandwidth_gb_s", bandwidth / 1e9},
                                      {"weight_bytes", session.model().spec().weight_bytes},
                                      {"prompts", flags.same_prompt ? "identical" : "distinct random ids"},
                                      {"seed", flags.seed}};
     if (!flags.json) {
-        fmt::print("{}{} on {}, {} weights, {:.2f} GB; read bandwidth {:.1f} GB/s\n", flags.model.model,
+        fmt::print("{}{} on {}, {} weights, {:.2f} GB\n", flags.model.model,
                    flags.model.random_weights ? " (random weights)" : "", session.device().name,
-                   session.model().spec().family, static_cast<double>(session.model().spec().weight_bytes) / 1e9,
-                   bandwidth / 1e9);
+                   session.model().spec().family, static_cast<double>(session.model().spec().weight_bytes) / 1e9);
         if (flags.same_prompt)
             fmt::print("IDENTICAL PROMPTS: sequences share experts; not comparable with distinct ones\n");
-        fmt::print("{:>6} {:>7} {:>7} | {:>10} {:>10} {:>10} {:>8} | {:>10} {:>9} {:>9}\n", "conc", "prompt", "output",
-                   "decode t/s", "spread", "MB/step", "share", "prefill t/s", "TTFT ms", "ITL ms");
+        fmt::print("{:>6} {:>7} {:>7} | {:>10} {:>10} {:>9} {:>9} {:>7} | {:>11} {:>9} {:>9}\n", "conc", "prompt",
+                   "output", "decode t/s", "spread", "MB/step", "read GB/s", "share", "prefill t/s", "TTFT ms",
+                   "ITL ms");
     }
     uint64_t next_request = 1;
     for (const int64_t prompt : flags.prompt_tokens) {
         for (const int64_t concurrency : flags.concurrency) {
-            std::vector<double> decode, prefill, first, between;
+            std::vector<double> decode, prefill, first, between, bandwidths, shares;
+            const ops::Cost cost =
+                model::record(session.model(), session.device(), concurrency, 1, prompt + flags.output_tokens / 2)
+                    .total();
+            const double bytes = static_cast<double>(cost.memory_bytes());
             for (int64_t repeat = -1; repeat < flags.repeats; ++repeat) {  // the first warms up and is not counted
                 TRY(const Round round, run_round(session, flags, concurrency, prompt, next_request));
+                const double before = std::exchange(bandwidth, probe(session));
                 if (repeat < 0) continue;
+                bandwidths.push_back(std::max(before, bandwidth));
+                shares.push_back(bytes * round.decode_tokens_per_second / static_cast<double>(concurrency) /
+                                 std::max(bandwidths.back(), 1.0));
                 decode.push_back(round.decode_tokens_per_second);
                 prefill.push_back(round.prefill_tokens_per_second);
                 first.insert(first.end(), round.first_token_ms.begin(), round.first_token_ms.end());
                 between.insert(between.end(), round.between_ms.begin(), round.between_ms.end());
             }
-            const ops::Cost cost =
-                model::record(session.model(), session.device(), concurrency, 1, prompt + flags.output_tokens / 2)
-                    .total();
             const double median = quantile(decode, 0.5), low = quantile(decode, 0), high = quantile(decode, 1);
-            const double bytes = static_cast<double>(cost.memory_bytes());
-            const double share = bandwidth > 0 ? bytes * median / static_cast<double>(concurrency) / bandwidth : 0;
+            const double share = quantile(shares, 0.5);
             record["runs"].push_back({{"concurrency", concurrency},
                                       {"prompt_tokens", prompt},
                                       {"output_tokens", flags.output_tokens},
@@ -278,6 +294,7 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
                                       {"decode_high", high},
                                       {"bytes_per_step", cost.memory_bytes()},
                                       {"expected_distinct_experts", cost.distinct_experts},
+                                      {"read_bandwidth_gb_s", quantile(bandwidths, 0.5) / 1e9},
                                       {"share_of_bandwidth", share},
                                       {"prefill_tokens_per_second", quantile(prefill, 0.5)},
                                       {"ttft_ms_p50", quantile(first, 0.5)},
@@ -285,10 +302,11 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
                                       {"inter_token_ms_p50", quantile(between, 0.5)},
                                       {"inter_token_ms_p99", quantile(between, 0.99)}});
             if (!flags.json) {
-                fmt::print("{:>6} {:>7} {:>7} | {:>10.1f} {:>10} {:>10.1f} {:>7.1f}% | {:>11.0f} {:>9.1f} {:>9.2f}\n",
-                           concurrency, prompt, flags.output_tokens, median, fmt::format("{:.0f}-{:.0f}", low, high),
-                           bytes / 1e6, share * 100, quantile(prefill, 0.5), quantile(first, 0.5),
-                           quantile(between, 0.5));
+                fmt::print(
+                    "{:>6} {:>7} {:>7} | {:>10.1f} {:>10} {:>9.1f} {:>9.1f} {:>6.1f}% | {:>11.0f} {:>9.1f} {:>9.2f}\n",
+                    concurrency, prompt, flags.output_tokens, median, fmt::format("{:.0f}-{:.0f}", low, high),
+                    bytes / 1e6, quantile(bandwidths, 0.5) / 1e9, share * 100, quantile(prefill, 0.5),
+                    quantile(first, 0.5), quantile(between, 0.5));
                 std::fflush(stdout);
             }
         }

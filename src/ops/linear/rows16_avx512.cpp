@@ -44,6 +44,7 @@ constexpr ByteTable e4m3_bytes(int shift) {
 constexpr ByteTable kE4m3Upper = e4m3_bytes(8), kE4m3Lower = e4m3_bytes(0);
 
 constexpr int64_t kMaxWidth = 12;
+constexpr int64_t kPrefetchBytes = 4096;  // ahead of the weights in work
 constexpr int64_t kWidths[] = {1, 2, 3, 4, 6, 8, 10, 12};
 
 int64_t width_for(int64_t tokens) {
@@ -115,6 +116,10 @@ inline void nvfp4_block(const std::byte* tile, int64_t k, const uint32_t* x, __m
     const __m512i upper_half = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
     for (int t = 0; t < kWidth; ++t) total[t] = _mm512_setzero_ps();
     for (int64_t at = 0; at < k; at += kNvfp4TileK, tile += kNvfp4TileBytes, x += kNvfp4TileK / 2 * kWidth) {
+        // The processor's own prefetchers stop at a page's end, and with few tokens the decoding hides no miss.
+        if constexpr (kWidth <= 4)
+            NIBBLE_UNROLL for (int64_t line = 0; line < kNvfp4TileBytes; line += 64)
+                _mm_prefetch(reinterpret_cast<const char*>(tile + kPrefetchBytes + line), _MM_HINT_T0);
         const Bf16Pairs scales = decode_e4m3<false>(_mm512_load_si512(tile + kNvfp4TileScales));
         NIBBLE_UNROLL for (int first = 0; first < 4; first += kAhead) {
             __m512 sum[kAhead][kWidth];
