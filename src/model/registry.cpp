@@ -40,8 +40,9 @@ Result<std::unique_ptr<Model>> load(std::shared_ptr<const checkpoint::Checkpoint
         return std::find(architectures.begin(), architectures.end(), family.architecture) != architectures.end();
     });
     if (chosen == kFamilies.end())
-        return error(ErrorCode::unsupported, "{}: model_type {}, architectures [{}]; nibble runs {}", config.file(),
-                     model_type ? in_quotes(*model_type) : "absent", fmt::join(architectures, ", "),
+        return error(ErrorCode::unsupported,
+                     "{}: model_type {}, architectures [{}]: nibble does not know this family yet; it runs {}",
+                     config.file(), model_type ? in_quotes(*model_type) : "absent", fmt::join(architectures, ", "),
                      fmt::join(families(), ", "));
     if (options.source == LoadOptions::Source::checkpoint && !checkpoint->has_tensor_data())
         return error(ErrorCode::not_found, "{}: the weights are not there", checkpoint->folder().string());
