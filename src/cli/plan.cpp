@@ -1,186 +1,145 @@
-#include "cli/plan.h"
-
+// plan: the memory of a server line by line, before there is one: the plan that serve makes, for this machine or for a
+// device that is not here, from headers and configs alone.
 #include "base/bytes.h"
+#include "cli/flags.h"
+#include "cli/memory_plan.h"
+#include "cli/model_flags.h"
+#include "cli/model_outline.h"
+#include "cli/verb.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <limits>
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
 
 namespace nibble::cli {
 namespace {
 
-constexpr uint64_t kMiB = uint64_t{1} << 20, kGiB = uint64_t{1} << 30;
-constexpr uint64_t kMostPages = std::numeric_limits<int32_t>::max();  // pages and slots are numbered in 32 bits
-constexpr uint64_t kLeastContext = 256;                               // less is no server
+struct PlanFlags {
+    ModelFlags model;
+    bool json = false;
+};
 
-uint64_t round_up(uint64_t a, uint64_t b) {
-    return a / b + (a % b != 0);
+constexpr uint64_t kServeSequences = 64;  // what serve takes when nothing is said
+constexpr std::array<uint64_t, 8> kGrid = {1, 2, 4, 8, 16, 32, 64, 128};
+
+// What the figures rest on besides the files and the device.
+std::vector<std::string> assumptions(const ModelOutline& outline) {
+    std::vector<std::string> lines;
+    if (outline.described != nullptr)
+        lines.push_back(fmt::format("{} is described and not read: {} of memory, none of it in use by others",
+                                    outline.device.name,
+                                    describe_bytes(static_cast<uint64_t>(outline.memory.total_bytes))));
+    if (!outline.checkpoint->has_tensor_headers())
+        lines.push_back("the folder has no tensors: shapes and formats are what its config claims");
+    if (std::any_of(outline.decode.steps.begin(), outline.decode.steps.end(),
+                    [](const ops::ProgramStep& step) { return step.row.empty(); }))
+        lines.push_back("this binary has no kernels for the device: scratch is that of the activations alone");
+    return lines;
 }
 
-// A sum that remembers that it overflowed: then it is larger than any budget, which is what it means.
-class Total {
-public:
-    void add(uint64_t bytes) {
-        const auto sum = checked_add(bytes_, bytes);
-        bytes_ = sum.value_or(std::numeric_limits<uint64_t>::max());
+nlohmann::ordered_json record_of(const PlanFlags& flags, const ModelOutline& outline, const Plan& plan,
+                                 const std::vector<Fit>& grid) {
+    const model::Spec& spec = outline.model->spec();
+    nlohmann::ordered_json record = {{"model", flags.model.model},
+                                     {"family", spec.family},
+                                     {"device",
+                                      {{"name", outline.device.name},
+                                       {"described", outline.described != nullptr},
+                                       {"unified_memory", outline.device.unified_memory},
+                                       {"total_bytes", outline.memory.total_bytes},
+                                       {"available_bytes", outline.memory.available_bytes}}},
+                                     {"lines", nlohmann::ordered_json::array()},
+                                     {"total_bytes", plan.total_bytes},
+                                     {"budget_bytes", plan.budget_bytes},
+                                     {"budget", plan.budget_sum},
+                                     {"reserve_bytes", plan.reserve_bytes},
+                                     {"max_model_len", plan.context},
+                                     {"max_num_seqs", plan.sequences},
+                                     {"pages", plan.pages},
+                                     {"page_tokens", spec.state.page_size},
+                                     {"page_bytes", spec.state.page_bytes()},
+                                     {"slots", plan.slots},
+                                     {"slot_bytes", spec.state.slot_bytes()},
+                                     {"model_context", spec.max_context},
+                                     {"fits", nlohmann::ordered_json::array()},
+                                     {"assumed", assumptions(outline)}};
+    for (const Plan::Line& line : plan.lines)
+        record["lines"].push_back({{"what", line.what}, {"bytes", line.bytes}, {"how", line.sum}});
+    for (const Fit& fit : grid)
+        record["fits"].push_back(
+            {{"sequences", fit.sequences}, {"context_each", fit.each}, {"context_alone", fit.alone}});
+    return record;
+}
+
+std::string tokens_text(uint64_t tokens) {
+    return tokens == 0 ? "-" : fmt::format("{}", tokens);
+}
+
+void print(const PlanFlags& flags, const ModelOutline& outline, const Plan& plan, const std::vector<Fit>& grid) {
+    const model::Spec& spec = outline.model->spec();
+    fmt::print("{} ({}) on {}: {} sequences at once, up to {} tokens each\n\n", flags.model.model, spec.family,
+               outline.device.name, plan.sequences, plan.context);
+    size_t width = std::string_view("together").size();
+    for (const Plan::Line& line : plan.lines) width = std::max(width, line.what.size());
+    const auto row = [&](std::string_view what, uint64_t bytes, std::string_view how) {
+        fmt::print("  {:<{}}  {:>16}  {:>10}  {}\n", what, width, bytes, describe_bytes(bytes), how);
+    };
+    fmt::print("  {:<{}}  {:>16}\n", "", width, "bytes");
+    for (const Plan::Line& line : plan.lines) row(line.what, line.bytes, line.sum);
+    row("together", plan.total_bytes, "");
+    row("budget", plan.budget_bytes, plan.budget_sum);
+    row("reserve", plan.reserve_bytes, plan.reserve_sum);
+    fmt::print("\nThe longest context, in tokens, by the sequences that run at once (the model's is {}):\n",
+               spec.max_context);
+    fmt::print("  {:>9}  {:>16}  {:>16}\n", "sequences", "for each of them", "for one of them");
+    for (const Fit& fit : grid)
+        fmt::print("  {:>9}  {:>16}  {:>16}\n", fit.sequences, tokens_text(fit.each), tokens_text(fit.alone));
+    for (const std::string& line : assumptions(outline)) fmt::print("\n{}", line);
+    fmt::print("{}", assumptions(outline).empty() ? "" : "\n");
+}
+
+Result<int> plan(const PlanFlags& flags, const Settings& settings) {
+    if (flags.model.print_config) {
+        fmt::print("{}", describe(settings));
+        return 0;
     }
-    uint64_t bytes() const { return bytes_; }
-
-private:
-    uint64_t bytes_ = 0;
-};
-
-uint64_t times(uint64_t a, uint64_t b) {
-    return checked_multiply(a, b).value_or(std::numeric_limits<uint64_t>::max());
-}
-
-// What is left to everybody else on the device.
-uint64_t reserve_bytes(const PlanInput& input) {
-    const uint64_t share = static_cast<uint64_t>(input.memory.total_bytes) / 100 * 8;
-    return input.host_memory ? std::max(kGiB, share) : 512 * kMiB;
-}
-
-struct Budget {
-    uint64_t bytes = 0;
-    std::string sum;
-};
-
-Result<Budget> budget_of(const PlanInput& input) {
-    const auto [total, available] = input.memory;
-    if (total <= 0 || available < 0 || available > total)
-        return error(ErrorCode::device_unusable,
-                     "{}: the memory readings contradict each other: {} bytes in total, {} bytes available",
-                     input.device_name, total, available);
-    const uint64_t free = static_cast<uint64_t>(available), reserve = reserve_bytes(input);
-    const char* whom = input.host_memory ? "the host" : "the driver";
-    Budget budget{free > reserve ? free - reserve : 0,
-                  fmt::format("{} available less {} for {}", describe_bytes(free), describe_bytes(reserve), whom)};
-    if (input.budget_bytes) {
-        if (*input.budget_bytes > budget.bytes)
-            return error(ErrorCode::does_not_fit, "--memory-budget {} is more than there is on {}: {}",
-                         describe_bytes(*input.budget_bytes), input.device_name, budget.sum);
-        budget = {*input.budget_bytes, "--memory-budget"};
-    } else if (input.share_bytes && *input.share_bytes < budget.bytes) {
-        budget = {*input.share_bytes, "--gpu-memory-utilization"};
-    }
-    return budget;
-}
-
-struct Shape {
-    uint64_t sequences = 0, context = 0, pages = 0;
-};
-
-Plan lay_out(const PlanInput& input, const Budget& budget, const Shape& shape) {
-    Plan plan;
-    plan.lines.push_back({"weights", input.weight_bytes, "as packed for this device"});
-    if (input.page_bytes > 0)
-        plan.lines.push_back({"keys and values", times(shape.pages, input.page_bytes),
-                              fmt::format("{} pages of {} tokens, {} each", shape.pages, input.page_size,
-                                          describe_bytes(input.page_bytes))});
-    if (input.slot_bytes > 0)
-        plan.lines.push_back({"recurrent state", times(shape.sequences, input.slot_bytes),
-                              fmt::format("{} slots, {} each", shape.sequences, describe_bytes(input.slot_bytes))});
-    plan.lines.push_back({"a step's scratch", input.step_bytes(shape.sequences, shape.context),
-                          "activations and logits of the largest step"});
-    Total total;
-    for (const Plan::Line& line : plan.lines) total.add(line.bytes);
-    plan.total_bytes = total.bytes();
-    plan.budget_bytes = budget.bytes;
-    plan.budget_sum = budget.sum;
-    plan.context = static_cast<int64_t>(std::min<uint64_t>(shape.context, std::numeric_limits<int64_t>::max()));
-    plan.sequences = static_cast<int64_t>(shape.sequences);
-    plan.pages = static_cast<int64_t>(shape.pages);
-    plan.slots = static_cast<int64_t>(shape.sequences);
-    return plan;
-}
-
-bool fits(const Plan& plan) {
-    return plan.total_bytes <= plan.budget_bytes;
-}
-
-Error refusal(const PlanInput& input, const Plan& plan) {
-    std::string remedy;
-    if (input.weight_bytes > plan.budget_bytes)
-        remedy = "the weights alone are too large: a smaller or more tightly quantised model is needed";
-    else if (input.kv_bytes)
-        remedy = plan.total_bytes > plan.budget_bytes
-                     ? "lower --kv-cache-memory"
-                     : "--kv-cache-memory is too small for one sequence: raise it, or lower --max-model-len";
-    else if (input.context)
-        remedy = "lower --max-model-len or --max-num-seqs, or leave them out to get the largest that fit";
+    TRY(const ModelOutline outline, outline_model(flags.model, {.known_devices = true, .headers_only = true}));
+    const PlanInput input = plan_input(outline, flags.model, kServeSequences);
+    TRY(const Plan made, make_plan(input));
+    std::vector<uint64_t> sequences(kGrid.begin(), kGrid.end());
+    if (const auto asked = static_cast<uint64_t>(made.sequences);
+        std::find(sequences.begin(), sequences.end(), asked) == sequences.end())
+        sequences.push_back(asked);
+    std::sort(sequences.begin(), sequences.end());
+    TRY(const std::vector<Fit> grid, longest_contexts(input, sequences));
+    if (flags.json)
+        fmt::print("{}\n", record_of(flags, outline, made, grid).dump(2));
     else
-        remedy = "free some memory, or lower --max-num-seqs";
-    return error(ErrorCode::does_not_fit, "it does not fit on {}:\n{}{}", input.device_name, describe(plan), remedy);
+        print(flags, outline, made, grid);
+    return std::fflush(stdout) == 0 ? 0 : 1;
 }
 
 }  // namespace
 
-Result<Plan> make_plan(const PlanInput& input) {
-    TRY(const Budget budget, budget_of(input));
-    if (input.context && *input.context > input.model_context)
-        return error(ErrorCode::usage, "--max-model-len {} is more than the model's {} tokens", *input.context,
-                     input.model_context);
-
-    const bool paged = input.page_bytes > 0;
-    Shape shape{.sequences = std::clamp<uint64_t>(input.sequences.value_or(input.default_sequences), 1, kMostPages),
-                .context = input.context.value_or(input.model_context),
-                .pages = 0};
-    // The least that is worth starting: the context asked for, or a short one.
-    const uint64_t least_context = input.context.value_or(std::min(input.model_context, kLeastContext));
-    const uint64_t least_pages = paged ? round_up(least_context, input.page_size) : 0;
-
-    for (;; shape.sequences = round_up(shape.sequences, 2)) {
-        const Plan least = lay_out(input, budget, {shape.sequences, least_context, least_pages});
-        if (fits(least)) break;
-        if (input.sequences || shape.sequences == 1) return refusal(input, least);
-    }
-    // Pages for every sequence at full length are as many as could ever be used.
-    const uint64_t most_pages =
-        paged ? std::min(times(shape.sequences, round_up(shape.context, input.page_size)), kMostPages) : 0;
-    // Memory that other programs want as well: not more than a quarter of it, unless one sequence needs it.
-    const uint64_t quarter = paged ? static_cast<uint64_t>(input.memory.available_bytes) / 4 / input.page_bytes : 0;
-    const auto pages_beside = [&](uint64_t context) {
-        const Plan rest = lay_out(input, budget, {shape.sequences, context, 0});
-        uint64_t pages = fits(rest) ? (budget.bytes - rest.total_bytes) / input.page_bytes : 0;
-        if (input.kv_bytes)
-            pages = std::min(pages, *input.kv_bytes / input.page_bytes);
-        else if (input.host_memory)
-            pages = std::min(pages, std::max(quarter, round_up(context, input.page_size)));
-        return std::min(pages, most_pages);
-    };
-    const auto holds = [&](uint64_t context) {
-        if (!paged) return fits(lay_out(input, budget, {shape.sequences, context, 0}));
-        return pages_beside(context) >= round_up(context, input.page_size);
-    };
-    if (!holds(shape.context)) {
-        if (input.context || !holds(least_context))
-            return refusal(input, lay_out(input, budget, {shape.sequences, least_context, least_pages}));
-        uint64_t fitting = least_context, too_long = shape.context;
-        while (too_long - fitting > 1) {
-            const uint64_t middle = fitting + (too_long - fitting) / 2;
-            (holds(middle) ? fitting : too_long) = middle;
-        }
-        shape.context = fitting;
-    }
-    if (!paged) return lay_out(input, budget, shape);
-    shape.pages = pages_beside(shape.context);
-    // Asked for, so it is to be had whole, and not just as far as it fits.
-    if (input.kv_bytes && shape.pages < std::min(*input.kv_bytes / input.page_bytes, most_pages))
-        return refusal(input,
-                       lay_out(input, budget, {shape.sequences, shape.context, *input.kv_bytes / input.page_bytes}));
-    return lay_out(input, budget, shape);
-}
-
-std::string describe(const Plan& plan) {
-    size_t width = std::string_view("together").size();
-    for (const Plan::Line& line : plan.lines) width = std::max(width, line.what.size());
-    std::string text;
-    for (const Plan::Line& line : plan.lines)
-        text += fmt::format("  {:<{}}  {:>10}  {}\n", line.what, width, describe_bytes(line.bytes), line.sum);
-    text += fmt::format("  {:<{}}  {:>10}  of {}: {}\n", "together", width, describe_bytes(plan.total_bytes),
-                        describe_bytes(plan.budget_bytes), plan.budget_sum);
-    return text;
+void add_plan(CLI::App& program, Action& action) {
+    const auto flags = std::make_shared<PlanFlags>();
+    CLI::App& verb = *program.add_subcommand("plan", "Show the memory that serve would take, line by line");
+    add_model_flags(verb, flags->model);
+    std::vector<std::string> names;
+    for (const KnownDevice& device : known_devices()) names.emplace_back(device.name);
+    verb.get_option("--device")
+        ->description(fmt::format("cpu, cuda, cuda:1, auto; or one that is not here: {}", fmt::join(names, ", ")));
+    verb.get_option("--max-num-seqs")->default_str("64, or what fits");
+    verb.add_flag("--json", flags->json, "One JSON record on stdout");
+    verb.callback([flags, &action] { action = [flags](const Settings& settings) { return plan(*flags, settings); }; });
 }
 
 }  // namespace nibble::cli

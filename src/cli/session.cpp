@@ -4,6 +4,8 @@
 #include "base/files.h"
 #include "cli/checksum.h"
 #include "cli/generation_defaults.h"
+#include "cli/memory_ledger.h"
+#include "cli/model_outline.h"
 #include "device/buffer.h"
 #include "device/have_cuda.h"
 #include "engine/step.h"
@@ -16,27 +18,16 @@
 #include <cstring>
 #include <ctime>
 #include <future>
-#include <set>
 
 namespace nibble::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using device::DType;
 
 constexpr uint64_t kTemplateLimit_bytes = uint64_t{4} << 20;
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-Result<DType> kv_dtype(const ModelFlags& flags) {
-    const std::string& name = flags.kv_cache_dtype;
-    if (name == "auto") return flags.activation == "f32" ? DType::f32 : DType::bf16;
-    if (name == "float32" || name == "f32") return DType::f32;
-    if (name == "bfloat16" || name == "bf16") return DType::bf16;
-    if (name == "fp8" || name == "fp8_e4m3") return DType::f8_e4m3;
-    return error(ErrorCode::usage, "--kv-cache-dtype: {} is unknown", name);
 }
 
 // org/name of a folder in the Hugging Face cache (models--org--name/snapshots/revision), else nothing.
@@ -94,35 +85,6 @@ Result<Text> load_text(const ModelFlags& flags, const std::filesystem::path& fol
     return loaded;
 }
 
-// For measuring: as many pages as the sequences could ever use.
-engine::StepOptions step_options(const ModelFlags& flags, const model::Spec& spec, uint64_t sequences,
-                                 uint64_t context) {
-    const auto page_size = static_cast<uint64_t>(spec.state.page_size);
-    return {.pages = static_cast<int64_t>((context + page_size - 1) / page_size * sequences),
-            .max_sequences = static_cast<int64_t>(sequences),
-            .max_step_tokens = flags.max_num_batched_tokens,
-            .max_context = static_cast<int64_t>(context)};
-}
-
-// Under --strict nothing runs by the reference row of an op where another was expected.
-Result<void> refuse_slow_rows(const ops::Program& program) {
-    std::set<std::string> slow;
-    for (const ops::ProgramStep& step : program.steps)
-        if (step.row == "ref") slow.insert(fmt::format("{} {} ({})", step.op, step.format, step.module));
-    if (slow.empty()) return {};
-    return error(ErrorCode::unsupported, "--strict: {} op(s) have only their reference row here: {}{}", slow.size(),
-                 *slow.begin(), slow.size() > 1 ? ", …" : "");
-}
-
-// An op that no row of the device runs is refused before weights are read.
-Result<void> refuse_missing_rows(const ops::Program& program, const device::Device& device) {
-    for (const ops::ProgramStep& step : program.steps)
-        if (step.row.empty())
-            return error(ErrorCode::unsupported, "{}: no row of op {} for {} {} runs on {}", step.module, step.op,
-                         step.format, step.shape, device.name);
-    return {};
-}
-
 // Bytes per second; 0 where it cannot be measured, for a server without this figure is better than none.
 double measure_bandwidth(const device::Device& device, ThreadPool& threads) {
     if (!device.is_cpu()) {
@@ -144,69 +106,39 @@ double measure_bandwidth(const device::Device& device, ThreadPool& threads) {
     return static_cast<double>(bytes) / ops::best_read_seconds(threads, buffer->data(), bytes, 3);
 }
 
+// Memory is read again between the weights and what comes after them, for others allocate too. They may have half of
+// the reserve; a reading that cannot be true is said and not used.
+Result<void> book_allocations(const ModelOutline& outline, const Plan& plan,
+                              const std::function<void(const std::string&)>& remark) {
+    const std::string& device = outline.device.name;
+    const auto weights = static_cast<uint64_t>(outline.model->spec().weight_bytes);
+    TRY(MemoryLedger ledger, MemoryLedger::open(device, outline.memory, plan.reserve_bytes / 2));
+    TRY_VOID(ledger.allocate(weights, "weights"));
+    TRY(const device::MemoryReading now, device::read_memory(outline.device));
+    TRY_VOID(check_reading(device, now));
+    if (const auto believed = ledger.read(now); !believed)
+        remark(fmt::format("{}; the plan stays as it is", believed.error().message));
+    return ledger.allocate(plan.total_bytes - weights, "what comes after the weights");
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const SessionOptions& options) {
     const auto remark = [&](const std::string& line) {
         if (options.remark) options.remark(line);
     };
-    if (flags.model.empty()) return error(ErrorCode::usage, "a model is required: a folder, or org/name");
     std::unique_ptr<Session> session(new Session);
-    TRY(const std::filesystem::path folder, checkpoint::find_model_folder(flags.model));
-    TRY(session->checkpoint_, checkpoint::Checkpoint::open(folder, {.headers_only = flags.random_weights}));
-    TRY(session->device_, device::find_device(flags.device));
     session->threads_ = std::make_unique<ThreadPool>(flags.threads);
+    TRY(const ModelOutline outline, outline_model(flags, {.threads = session->threads_.get()}));
+    session->checkpoint_ = outline.checkpoint;
+    session->device_ = outline.device;
     const device::Device& device = session->device_;
+    const std::filesystem::path& folder = outline.folder;
 
-    // The model as its headers describe it: sizes, and a Program to read the scratch from.
-    model::LoadOptions load{.activation = flags.activation == "f32" ? DType::f32 : DType::bf16,
-                            .threads = session->threads_.get()};
-    TRY(load.kv_dtype, kv_dtype(flags));
-    if (flags.random_weights) {  // what does not fit is shared between layers: a token reads as many bytes all the same
-        TRY(const device::MemoryReading memory, device::read_memory(device));
-        load.random_memory_bytes = memory.available_bytes / 5 * 3;
-    }
-    load.source = model::LoadOptions::Source::headers;
-    TRY(const std::unique_ptr<model::Model> outline, model::load(session->checkpoint_, device, load));
-    const model::Spec& spec = outline->spec();
-    const ops::Program decode = model::record(*outline, device, 1, 1, 0);
-    TRY_VOID(refuse_missing_rows(decode, device));
-    if (flags.strict) TRY_VOID(refuse_slow_rows(decode));
-
-    PlanInput input{.memory = {},
-                    .host_memory = device.is_cpu() || device.unified_memory,
-                    .device_name = device.name,
-                    .weight_bytes = static_cast<uint64_t>(spec.weight_bytes),
-                    .page_bytes = static_cast<uint64_t>(spec.state.page_bytes()),
-                    .page_size = static_cast<uint64_t>(spec.state.page_size),
-                    .slot_bytes = static_cast<uint64_t>(spec.state.slot_bytes()),
-                    .model_context = static_cast<uint64_t>(spec.max_context),
-                    .step_bytes =
-                        [&](uint64_t sequences, uint64_t context) {
-                            const engine::StepMemory memory = engine::ModelExecutor::measure(
-                                *outline, device, step_options(flags, spec, sequences, context));
-                            return static_cast<uint64_t>(memory.total_bytes() - memory.state_bytes);
-                        },
-                    .budget_bytes = {},
-                    .share_bytes = {},
-                    .kv_bytes = {},
-                    .context = {},
-                    .sequences = {},
-                    .default_sequences = options.default_sequences};
-    TRY(input.memory, device::read_memory(device));
-    const auto optional = [](const std::optional<int64_t>& value) {
-        return value ? std::optional<uint64_t>(static_cast<uint64_t>(*value)) : std::nullopt;
-    };
-    input.budget_bytes = optional(flags.memory_budget_bytes);
-    input.kv_bytes = optional(flags.kv_cache_bytes);
-    input.context = optional(flags.max_model_len);
-    input.sequences = optional(flags.max_num_seqs);
-    if (flags.gpu_memory_utilization && !input.budget_bytes) {
-        input.share_bytes =
-            static_cast<uint64_t>(*flags.gpu_memory_utilization * static_cast<double>(input.memory.total_bytes));
+    const PlanInput input = plan_input(outline, flags, options.default_sequences);
+    if (input.share_bytes)
         remark(fmt::format("--gpu-memory-utilization {}: at most {}, in bytes: --memory-budget says it better",
                            *flags.gpu_memory_utilization, describe_bytes(*input.share_bytes)));
-    }
     TRY(session->plan_, make_plan(input));
     if (options.planned) options.planned(session->plan_);
 
@@ -221,6 +153,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     // Text beside weights: one waits for the disk, the other for a processor.
     std::future<Result<Text>> text = std::async(
         std::launch::async, [&]() -> Result<Text> { return options.text ? load_text(flags, folder) : Text{}; });
+    model::LoadOptions load = outline.load;
     load.source = flags.random_weights ? model::LoadOptions::Source::random : model::LoadOptions::Source::checkpoint;
     load.progress = [&](const model::LoadProgress& progress) {
         session->bytes_read_ = std::max(session->bytes_read_, progress.bytes_read);
@@ -231,6 +164,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     session->read_seconds_ = seconds_since(start);
     Result<Text> read_text = text.get();
     if (!loaded) return std::move(loaded).error();
+    TRY_VOID(book_allocations(outline, session->plan_, remark));
     std::unique_ptr<const model::Model> model = *std::move(loaded);
     session->model_ = model.get();
     TRY(Text words, std::move(read_text));

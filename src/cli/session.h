@@ -8,7 +8,7 @@
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
 #include "cli/model_flags.h"
-#include "cli/plan.h"
+#include "cli/memory_plan.h"
 #include "device/device.h"
 #include "engine/engine.h"
 #include "engine/step.h"

@@ -123,7 +123,8 @@ Result<Device> find_device(std::string_view name) {
 }
 
 Result<MemoryReading> read_memory(const Device& device) {
-    if (!device.is_cpu()) {
+    // On memory shared with the host the driver counts the page cache as used; the kernel knows better.
+    if (!device.is_cpu() && !device.unified_memory) {
         if constexpr (kHaveCuda) return cuda::read_memory(device.index);
     }
     const auto meminfo = read_kernel_file("/proc/meminfo");

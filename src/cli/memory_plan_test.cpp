@@ -1,5 +1,5 @@
 // The plan never over-commits, whatever is asked for and whatever the readings say.
-#include "cli/plan.h"
+#include "cli/memory_plan.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

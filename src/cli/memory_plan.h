@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct PlanInput {
     uint64_t model_context = 0;
     // Activations, scratch and logits of the largest step with so many sequences and so long a context.
     std::function<uint64_t(uint64_t sequences, uint64_t context)> step_bytes;
+
+    uint64_t graph_bytes = 0;    // captured steps
+    uint64_t context_bytes = 0;  // of the CUDA context, where the reading was not taken behind it
 
     std::optional<uint64_t> budget_bytes;  // --memory-budget
     std::optional<uint64_t> share_bytes;   // --gpu-memory-utilization: no more than this, nor than there is
@@ -44,6 +48,8 @@ struct Plan {
     std::vector<Line> lines;
     uint64_t total_bytes = 0, budget_bytes = 0;
     std::string budget_sum;  // "15.2 GiB available less 1.3 GiB for the host"
+    uint64_t reserve_bytes = 0;
+    std::string reserve_sum;  // whom it is left to
 
     int64_t context = 0, sequences = 0;  // what a request may have, and how many run at once
     int64_t pages = 0, slots = 0;
@@ -53,6 +59,16 @@ struct Plan {
 // change; device_unusable when the reading contradicts itself, with both numbers; usage when a flag alone is
 // impossible.
 Result<Plan> make_plan(const PlanInput& input);
+
+// How long a context may be for so many sequences at once.
+struct Fit {
+    uint64_t sequences = 0;
+    uint64_t each = 0;   // tokens, when all of them are that long; 0: not even the shortest
+    uint64_t alone = 0;  // when one is long and the others are just begun
+};
+// What fits below the budget, for each number of sequences; --max-model-len and --max-num-seqs bound nothing here.
+// Errors: as make_plan, for the reading and the budget.
+Result<std::vector<Fit>> longest_contexts(const PlanInput& input, std::span<const uint64_t> sequences);
 
 // The lines, their sum and the budget, aligned, each line ended by a newline.
 std::string describe(const Plan& plan);
