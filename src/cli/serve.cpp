@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "cli/flags.h"
 #include "cli/log.h"
+#include "cli/memory_guard.h"
 #include "cli/model_flags.h"
 #include "cli/option_checks.h"
 #include "cli/progress.h"
@@ -180,6 +181,26 @@ Result<std::unique_ptr<server::Server>> listen_for(const ServeFlags& flags, cons
     return server;
 }
 
+// On memory that the host's programs share: admission closes before the kernel stalls. Null on a discrete GPU.
+Result<std::unique_ptr<MemoryGuard>> watch_memory(Session& session, server::Server& server,
+                                                  const std::shared_ptr<Log>& log) {
+    if (!session.device().is_cpu() && !session.device().unified_memory) return std::unique_ptr<MemoryGuard>();
+    MemoryGuard::Options options;
+    options.on_change = [&session, &server, log](Admittance state, const MemoryPressure& pressure) {
+        if (state == Admittance::open) {
+            server.set_refusing(std::nullopt);
+            log->line(fmt::format("memory: {}: new requests are taken again", describe(pressure)));
+            return;
+        }
+        server.set_refusing(fmt::format("the host is short of memory: {}", describe(pressure)));
+        if (state == Admittance::shedding) session.engine().shed_waiting();
+        log->warning(fmt::format("memory: {}: new requests are refused{}", describe(pressure),
+                                 state == Admittance::shedding ? ", those that wait are ended" : ""));
+    };
+    options.on_error = [log](const Error& failure) { log->warning(fmt::format("memory: {}", failure.message)); };
+    return MemoryGuard::start(std::move(options));
+}
+
 Result<int> serve(ServeFlags flags, const Settings& settings) {
     if (flags.model.print_config) {
         fmt::print("{}", describe(settings));
@@ -194,6 +215,8 @@ Result<int> serve(ServeFlags flags, const Settings& settings) {
     const pthread_t main_thread = pthread_self();
 
     const auto log = std::make_shared<Log>(flags.log_jsonl ? Log::Format::jsonl : Log::Format::text);
+    if (!prefer_for_oom_kill())
+        log->warning("oom_score_adj cannot be raised: the kernel may end another program first");
     const auto figures = std::make_shared<Figures>();
     std::unique_ptr<Session> session;  // its engine outlives the server
     TRY(const std::unique_ptr<server::Server> server, listen_for(flags, log, figures));
@@ -239,6 +262,7 @@ Result<int> serve(ServeFlags flags, const Settings& settings) {
     loader.join();
     if (failure) return *failure;
 
+    TRY(const std::unique_ptr<MemoryGuard> guard, watch_memory(*session, *server, log));
     log->say(model_text(*session));
     log->say(cost_text(*session));
     log->say(fmt::format("READY in {:.1f} s", std::chrono::duration<double>(Clock::now() - start).count()));

@@ -33,7 +33,7 @@ struct Exchange {
     // To the engine thread.
     std::vector<Submission> submissions;
     std::vector<int64_t> cancels;
-    bool stopping = false, draining = false, closed = false;
+    bool stopping = false, draining = false, closed = false, shedding = false;
     int64_t last_number = 0;
     // From it, after each step.
     int64_t unfinished = 0;     // submitted and not ended
@@ -115,19 +115,22 @@ void Engine::State::run() {
 bool Engine::State::take_messages() {
     std::vector<Submission> submissions;
     std::vector<int64_t> cancels;
-    bool stopping = false;
+    bool stopping = false, shedding = false;
     {
         std::unique_lock lock(exchange->mutex);
         exchange->wake.wait(lock, [&] {
-            return exchange->stopping || !exchange->submissions.empty() || !exchange->cancels.empty() || !loop.idle();
+            return exchange->stopping || exchange->shedding || !exchange->submissions.empty() ||
+                   !exchange->cancels.empty() || !loop.idle();
         });
         submissions.swap(exchange->submissions);
         cancels.swap(exchange->cancels);
         exchange->waiting_first += static_cast<int64_t>(submissions.size());
         stopping = exchange->closed = exchange->stopping;
+        shedding = std::exchange(exchange->shedding, false);
     }
     for (Submission& s : submissions) loop.add(s.number, std::move(s.request), std::move(s.events), s.arrival);
     for (int64_t number : cancels) loop.cancel(number);
+    if (shedding) loop.end_unstarted(FinishReason::shed);
     return !stopping;
 }
 
@@ -191,6 +194,14 @@ Result<std::unique_ptr<RequestStream>> Engine::submit(Request request, std::func
 void Engine::drain() {
     const std::lock_guard lock(state_->exchange->mutex);
     state_->exchange->draining = true;
+}
+
+void Engine::shed_waiting() {
+    {
+        const std::lock_guard lock(state_->exchange->mutex);
+        state_->exchange->shedding = true;
+    }
+    state_->exchange->wake.notify_one();
 }
 
 bool Engine::idle() const {

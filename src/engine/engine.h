@@ -53,6 +53,7 @@ public:
     Result<std::unique_ptr<RequestStream>> submit(Request request, std::function<void()> on_ready = {});
 
     void drain();                                         // no new requests; accepted ones finish. Does not wait
+    void shed_waiting();                                  // ends what was never started, as `shed`. Does not wait
     bool idle() const;                                    // nothing running or waiting
     bool stalled(std::chrono::milliseconds limit) const;  // work waits and no step was made for so long
     Stats stats() const;

@@ -240,6 +240,25 @@ TEST(Engine, DrainRefusesNewRequestsAndFinishesTheOthers) {
     wait_until([&] { return engine.idle(); });
 }
 
+TEST(Engine, SheddingEndsWhatWasNeverStartedAndNothingElse) {
+    auto gate = std::make_unique<Gate>();
+    Gate& held = *gate;
+    Engine engine(std::move(gate), {.max_sequences = 2});
+    std::vector<std::unique_ptr<RequestStream>> streams;
+    streams.push_back(std::move(*engine.submit(request({0}, 5))));
+    held.wait_for_entry(1);  // it has started, and its step is in work
+    for (int i = 1; i < 6; ++i) streams.push_back(std::move(*engine.submit(request({i}, 5))));
+    engine.shed_waiting();
+    held.allow(100);
+    EXPECT_EQ(read_all(*streams[0]).tokens.size(), 5u);
+    for (size_t i = 1; i < streams.size(); ++i) {
+        const auto all = read_all(*streams[i]);
+        EXPECT_EQ(all.finish, FinishReason::shed);
+        EXPECT_TRUE(all.tokens.empty());
+    }
+    EXPECT_EQ(read_all(**engine.submit(request({1}, 2))).tokens.size(), 2u);
+}
+
 TEST(Engine, DestructionEndsUnfinishedStreamsWithShutdown) {
     std::vector<std::unique_ptr<RequestStream>> streams;
     {

@@ -48,6 +48,7 @@ enum class FinishReason : uint8_t {
     cancelled,
     numerical_error,  // a logit that is not a number
     shutdown,
+    shed,  // waiting when the host ran short of memory: never started
 };
 
 struct TokenLogprob {

@@ -97,6 +97,19 @@ void StepLoop::end_all(FinishReason reason) {
     refresh_gauges();
 }
 
+void StepLoop::end_unstarted(FinishReason reason) {
+    now_ = clock_.now();
+    std::vector<Sequence*> unstarted;
+    for (const auto& [number, sequence] : sequences_)
+        if (sequence->started == TimePoint{}) unstarted.push_back(sequence.get());
+    for (Sequence* sequence : unstarted) {
+        TokenEvent event = event_for(*sequence);
+        event.finish = reason;
+        end(*sequence, std::move(event));
+    }
+    refresh_gauges();
+}
+
 TokenEvent StepLoop::event_for(const Sequence& sequence) const {
     TokenEvent event;
     event.prompt_tokens = static_cast<int>(sequence.prompt_tokens);
@@ -196,6 +209,7 @@ void StepLoop::end(Sequence& sequence, TokenEvent&& event) {
             break;
         case FinishReason::cancelled:
         case FinishReason::shutdown:
+        case FinishReason::shed:
             ++stats_.finished_cancelled;
             break;
         case FinishReason::numerical_error:

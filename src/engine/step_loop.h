@@ -35,6 +35,7 @@ public:
     void cancel(int64_t number);  // nothing when it has ended already
     void step();                  // one plan; there must be a sequence
     void end_all(FinishReason reason);
+    void end_unstarted(FinishReason reason);
 
     bool idle() const { return sequences_.empty(); }
     int64_t sequences() const { return static_cast<int64_t>(sequences_.size()); }

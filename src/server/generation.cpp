@@ -105,6 +105,8 @@ Result<void> Generation::take(int64_t index, engine::TokenEvent event, const Sin
             return Error{ErrorCode::internal, "the model's arithmetic gave a value that is no number"};
         case engine::FinishReason::shutdown:
             return Error{ErrorCode::unavailable, "the server is stopping"};
+        case engine::FinishReason::shed:
+            return Error{ErrorCode::unavailable, "the host is short of memory; what waited was ended"};
         case engine::FinishReason::cancelled:
             return Error{ErrorCode::overloaded, "the answer was not read as fast as it was made, and was ended"};
         default:

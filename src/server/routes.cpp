@@ -83,6 +83,16 @@ void Routes::set_draining() {
     phase_ = Phase::draining;
 }
 
+void Routes::set_refusing(std::optional<std::string> reason) {
+    const std::lock_guard lock(mutex_);
+    refusing_ = std::move(reason);
+}
+
+std::optional<std::string> Routes::refusing() const {
+    const std::lock_guard lock(mutex_);
+    return refusing_;
+}
+
 Routes::Phase Routes::phase() const {
     const std::lock_guard lock(mutex_);
     return phase_;
@@ -125,7 +135,17 @@ std::optional<HttpReply> Routes::refuse(const Route* route, const RequestHead& h
         error.code = "not_found";
         return openai_error_reply(error);
     }
-    if (now == Phase::draining && (route->makes_work || route->answer == &Routes::ready)) return unready(now);
+    if (route->makes_work || route->answer == &Routes::ready) {
+        if (now == Phase::draining) return unready(now);
+        if (auto reason = refusing()) {
+            ApiError error = api_error(503, *reason);
+            error.code = "overloaded";
+            HttpReply reply = openai_error_reply(error);
+            for (auto& [field, value] : reply.fields)
+                if (field == "Retry-After") value = "5";
+            return reply;
+        }
+    }
     const bool fits =
         route->post ? head.method == Method::post : head.method == Method::get || head.method == Method::head;
     if (!fits) {

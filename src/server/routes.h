@@ -38,6 +38,8 @@ public:
     void set_loading(std::string stage, double percent);
     void set_ready(std::shared_ptr<const ServedModel> model);
     void set_draining();
+    // While there is a reason, new work is answered 503, and so is /health/ready; what runs goes on.
+    void set_refusing(std::optional<std::string> reason);
     void set_http_stats(const HttpStats& stats) { http_stats_ = &stats; }  // before the first request
 
     std::optional<HttpReply> admit(const RequestHead& head) override;
@@ -78,6 +80,7 @@ private:
     Result<Outcome> render_template(const HttpRequest& request, const std::string& body, const Model& model);
 
     Phase phase() const;
+    std::optional<std::string> refusing() const;
     Model model() const;
 
     RouteOptions options_;
@@ -88,6 +91,7 @@ private:
 
     mutable std::mutex mutex_;  // guards what follows
     Phase phase_ = Phase::loading;
+    std::optional<std::string> refusing_;
     std::string stage_ = "starting";
     double percent_ = 0;
     Model model_;

@@ -57,6 +57,24 @@ TEST_F(RoutesTest, WhileDrainingNoWorkIsTaken) {
     EXPECT_EQ(ask(Method::get, "/health"), 503);
 }
 
+TEST_F(RoutesTest, WhileMemoryIsShortNoWorkIsTakenAndTheReasonIsSaid) {
+    make();
+    make_ready();
+    routes_->set_refusing("the host is short of memory");
+    EXPECT_EQ(ask(Method::post, "/v1/completions"), 503);
+    EXPECT_EQ(ask(Method::get, "/health"), 503);
+    for (const char* path : {"/health/live", "/metrics", "/v1/models"}) EXPECT_EQ(ask(Method::get, path), 200) << path;
+    RequestHead head;
+    head.method = Method::post;
+    head.path = "/v1/chat/completions";
+    const auto reply = routes_->admit(head);
+    ASSERT_TRUE(reply);
+    EXPECT_NE(reply->body.find("the host is short of memory"), std::string::npos) << reply->body;
+    EXPECT_EQ(reply->fields.front(), (std::pair<std::string_view, std::string>("Retry-After", "5")));
+    routes_->set_refusing(std::nullopt);
+    EXPECT_EQ(ask(Method::get, "/health"), 200);
+}
+
 TEST_F(RoutesTest, AllButHealthWantTheKey) {
     make({.access = {.api_keys = {"k"}}});
     make_ready();

@@ -74,6 +74,10 @@ void Server::set_ready(ServedModel model) {
     state_->routes->set_ready(std::make_shared<const ServedModel>(std::move(model)));
 }
 
+void Server::set_refusing(std::optional<std::string> reason) {
+    state_->routes->set_refusing(std::move(reason));
+}
+
 bool Server::drain(std::chrono::milliseconds limit) {
     state_->routes->set_draining();
     state_->http->close_after_answers();

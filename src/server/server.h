@@ -16,6 +16,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace nibble::server {
@@ -40,6 +41,8 @@ public:
 
     void set_loading(std::string stage, double percent);
     void set_ready(ServedModel model);
+    // Any thread. While there is a reason, new work is answered 503 with it; what runs goes on.
+    void set_refusing(std::optional<std::string> reason);
 
     // True: every answer was completed. Else they were cut, each with an error that says so.
     bool drain(std::chrono::milliseconds limit);
