@@ -156,11 +156,10 @@ std::vector<Shrink> shrink_list(const ProgramParts& parts, const model::StateSha
 }
 
 std::string for_shell(std::string_view word) {
-    const bool plain = !word.empty() && word.front() != '-' &&
-                       word.find_first_not_of(
-                           "abcdefghijklmnopqrstuvwxyz"
-                           "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                           "0123456789_./@+:,=-") == std::string_view::npos;
+    const bool plain = !word.empty() && word.find_first_not_of(
+                                            "abcdefghijklmnopqrstuvwxyz"
+                                            "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                            "0123456789_./@+:,=-") == std::string_view::npos;
     if (plain) return std::string(word);
     std::string quoted = "'";
     for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
