@@ -46,6 +46,7 @@ int run(int argc, char** argv) {
     add_serve(program, action);
     add_run(program, action);
     add_bench(program, action);
+    add_audit(program, action);
     add_plan(program, action);
     add_version(program, action);
 

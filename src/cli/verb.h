@@ -22,6 +22,7 @@ using Action = std::function<Result<int>(const Settings&)>;
 void add_serve(CLI::App& program, Action& action);
 void add_run(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
+void add_audit(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_version(CLI::App& program, Action& action);
 
