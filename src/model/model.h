@@ -24,7 +24,7 @@ struct Spec {
     int64_t hidden_size = 0;
     int64_t layers = 0;
     int64_t max_context = 0;  // max_position_embeddings, or less where positions beyond need other frequencies
-    device::DType activation = device::DType::bf16;  // of the residual stream; a step's OpContext has the same
+    device::DType activation = device::DType::bf16;  // of what projections read; a step's OpContext has the same
     StateShape state;
     std::vector<int32_t> eos_ids;  // generation_config.json, else config.json
     int64_t weight_bytes = 0;      // as packed on the device

@@ -53,8 +53,10 @@ struct OpContext {
     const RoutingModel* routing = nullptr;
     const ForcedRows* forced = nullptr;
     std::string_view module;         // the module whose ops are being called
-    DType activation = DType::bf16;  // of the residual stream: bf16, or f32 to compare with a float32 reference
+    DType activation = DType::bf16;  // of what projections read: bf16, or f32 to compare with a float32 reference
 
+    // Of the residual stream: on the CPU float32, for its bytes are nothing beside the weights'.
+    DType residual() const { return device->is_cpu() ? DType::f32 : activation; }
     bool recording() const { return mode == Mode::record; }
     Tensor allocate(DType dtype, std::initializer_list<int64_t> shape) { return arena->allocate(dtype, shape); }
 };

@@ -41,7 +41,8 @@ numeric::Tolerance tolerance(DType dtype) {
 
 TEST(Conformance, RmsNormRowsAgreeWithTheReference) {
     Generator random(41);
-    for (const DType dtype : {DType::bf16, DType::f32})
+    for (const auto& [dtype, y_dtype] :
+         {std::pair{DType::bf16, DType::bf16}, {DType::f32, DType::f32}, {DType::f32, DType::bf16}})
         for (const DType weight : {DType::bf16, DType::f32})
             for (const int64_t width : {1, 8, 65, 576, 2688})
                 for (const int64_t tokens : {1, 3, 60})
@@ -50,17 +51,18 @@ TEST(Conformance, RmsNormRowsAgreeWithTheReference) {
                         RmsNormArgs a{.unit_offset = width % 2 == 0};
                         a.x = memory.tensor(dtype, {tokens, width}, 4);
                         a.weight = memory.tensor(weight, {width});
-                        a.y = residual ? memory.tensor(dtype, {tokens, width}, 1) : a.x;
+                        a.y = residual || y_dtype != dtype ? memory.tensor(y_dtype, {tokens, width}, 1) : a.x;
                         fill_adversarial(a.x, random);
                         fill_normal(a.weight, random);
                         if (residual) {
                             a.residual = memory.tensor(dtype, {tokens, width}, 2);
                             fill_normal(a.residual, random);
                         }
-                        check_rows(kRmsNorm, memory, a,
-                                   {fmt::format("T={} H={} {} weight {} residual {}", tokens, width,
-                                                numeric::name(dtype), numeric::name(weight), residual),
-                                    tolerance(dtype), dtype});
+                        check_rows(
+                            kRmsNorm, memory, a,
+                            {fmt::format("T={} H={} {} to {} weight {} residual {}", tokens, width,
+                                         numeric::name(dtype), numeric::name(y_dtype), numeric::name(weight), residual),
+                             tolerance(y_dtype), dtype});
                     }
 }
 

@@ -14,7 +14,7 @@ void AttentionBlock::forward(ops::OpContext& context, const Step& step, const No
     device::ArenaScope arena(*context.arena);
     const int64_t tokens = x.dim(0), q_width = heads * head_dim, kv_width = kv_heads * head_dim;
 
-    Tensor qkv = context.allocate(x.dtype(), {tokens, q_width + 2 * kv_width});
+    Tensor qkv = context.allocate(context.activation, {tokens, q_width + 2 * kv_width});
     qkv_proj.forward(context, norm, x, qkv);
     Tensor q = qkv.columns(0, q_width), k = qkv.columns(q_width, q_width + kv_width);
     Tensor v = qkv.columns(q_width + kv_width, q_width + 2 * kv_width);
@@ -33,7 +33,7 @@ void AttentionBlock::forward(ops::OpContext& context, const Step& step, const No
                             .head_dim = head_dim,
                             .scale = rope_scale});
     }
-    Tensor out = context.allocate(x.dtype(), {tokens, q_width});
+    Tensor out = context.allocate(context.activation, {tokens, q_width});
     ops::attention(context, {.q = q,
                              .k = k,
                              .v = v,

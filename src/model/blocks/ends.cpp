@@ -4,7 +4,7 @@ namespace nibble::model {
 
 device::Tensor Embedding::forward(ops::OpContext& context, const Step& step) const {
     ops::ModuleScope scope(context, module);
-    device::Tensor x = context.allocate(context.activation, {step.batch.tokens.elements(), table.dim(1)});
+    device::Tensor x = context.allocate(context.residual(), {step.batch.tokens.elements(), table.dim(1)});
     ops::embed(context, {.tokens = step.batch.tokens, .table = table, .y = x});
     return x;
 }

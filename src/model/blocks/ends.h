@@ -13,7 +13,7 @@ struct Embedding {
     std::string module;
     device::Tensor table;  // [V, H]
 
-    device::Tensor forward(ops::OpContext& context, const Step& step) const;  // [T, H] of the context's activation type
+    device::Tensor forward(ops::OpContext& context, const Step& step) const;  // [T, H] of the residual stream
 };
 
 struct Head {

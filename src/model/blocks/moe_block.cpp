@@ -11,13 +11,13 @@ void MoeBlock::forward(ops::OpContext& context, const Step&, const Norm& norm, T
     args.x = x;
     args.residual = x;
     args.y = x;
-    if (!biased_shared && norm.weight.dtype() == x.dtype()) {
+    if (!biased_shared && x.dtype() == context.activation && norm.weight.dtype() == x.dtype()) {
         args.norm_weight = norm.weight;
         args.norm_eps = norm.eps;
         ops::moe(context, args);
         return;
     }
-    args.x = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
+    args.x = context.allocate(context.activation, {x.dim(0), x.dim(1)});
     norm.forward(context, x, args.x);
     ops::moe(context, args);
     if (biased_shared) biased_shared->add(context, args.x, x);

@@ -16,14 +16,14 @@ void Projection::forward(ops::OpContext& context, device::Tensor x, device::Tens
 }
 
 void Projection::forward(ops::OpContext& context, const Norm& norm, device::Tensor x, device::Tensor y) const {
-    if (parts.size() == 1 && norm.weight.dtype() == x.dtype()) {
+    if (parts.size() == 1 && x.dtype() == context.activation && norm.weight.dtype() == x.dtype()) {
         ops::linear(
             context,
             {.x = x, .weight = parts.front(), .bias = bias, .y = y, .norm_weight = norm.weight, .norm_eps = norm.eps});
         return;
     }
     device::ArenaScope arena(*context.arena);
-    device::Tensor normed = context.allocate(x.dtype(), {x.dim(0), x.dim(1)});
+    device::Tensor normed = context.allocate(context.activation, {x.dim(0), x.dim(1)});
     norm.forward(context, x, normed);
     forward(context, normed, y);
 }

@@ -63,18 +63,19 @@ TEST(Conformance, LinearAddsBiasAndResidualInTheContractsOrder) {
     Generator random(2);
     for (const WeightFormat format : kFormats)
         for (const DType activation : {DType::bf16, DType::f32})
-            for (const int64_t tokens : {1, 3, 13}) {
+            for (const auto& [tokens, out] :
+                 {std::pair{1, activation}, {3, activation}, {13, activation}, {5, DType::f32}}) {
                 const Shape s{tokens, 88, 320};
-                Problem p(format, s, activation, activation, random, 5);
+                Problem p(format, s, activation, out, random, 5);
                 p.args.bias = p.memory.tensor(DType::f32, {s.n});
                 fill_normal(p.args.bias, random);
                 fill_normal(p.args.y, random);
                 p.args.residual = p.args.y;  // in place
                 p.args.norm_weight = p.memory.tensor(activation, {s.k});
                 fill_normal(p.args.norm_weight, random);
-                check_rows(kLinear, p.memory, p.args,
-                           {describe(format, s, activation, activation) + " bias, residual, norm",
-                            tolerance(activation), activation});
+                check_rows(
+                    kLinear, p.memory, p.args,
+                    {describe(format, s, activation, out) + " bias, residual, norm", tolerance(out), activation});
             }
 }
 

@@ -22,7 +22,7 @@ void run(OpContext& context, const LinearArgs& a, const RowKernel& kernel) {
         x = context.allocate(a.x.dtype(), {tokens, k});
         share(context, tokens, tokens * k, [&](int64_t begin, int64_t end) {
             for (int64_t t = begin; t < end; ++t)
-                rms_norm_row(a.x.row(t), nullptr, a.norm_weight, false, a.norm_eps, x.dtype(), x.row(t));
+                rms_norm_row(a.x.row(t), nullptr, a.norm_weight, false, a.norm_eps, x.dtype(), x.dtype(), x.row(t));
         });
     }
     const TokenBlocks blocks(kernel, k, tokens);

@@ -252,7 +252,7 @@ void launch_format(OpContext& context, const LinearArgs& args) {
 
 bool stream_linear_accepts(const LinearArgs& a, const device::Device&) {
     return a.weight.layout == WeightLayout::cuda_tiles && a.x.dtype() == DType::bf16 && a.weight.k % 8 == 0 &&
-           a.x.row_stride() % 8 == 0;
+           a.x.row_stride() % 8 == 0 && (a.residual.empty() || a.residual.dtype() == DType::bf16);
 }
 
 int64_t stream_linear_scratch_bytes(const LinearArgs& a, const device::Device&) {

@@ -7,6 +7,10 @@
 #include "ops/moe/cuda_rows.h"
 #include "ops/norm/norm.h"
 
+#include <algorithm>
+#include <utility>
+#include <vector>
+
 namespace nibble::ops {
 
 namespace {
@@ -78,6 +82,28 @@ std::vector<WeightRead> weights(const OpContext& context, const MoeArgs& a) {
     return reads;
 }
 
+// A profiled step says which experts were read, where a recorded one expects so many.
+void count_experts(OpContext& context, const MoeArgs& a) {
+    const int64_t bytes = a.up.count * static_cast<int64_t>(sizeof(int32_t));
+    const auto counts = device::Buffer::allocate(*context.device, bytes, "counts of experts");
+    CHECK(counts, "{}", counts.error().message);
+    MoeArgs counted = a;
+    counted.expert_tokens = counts->tensor(0, DType::i32, {a.up.count});
+    moe(context, counted);
+    std::vector<int32_t> chosen(static_cast<size_t>(a.up.count));
+    device::copy_to_host(*context.device, context.stream, chosen.data(), counts->data(), bytes);
+    device::synchronize(*context.device, context.stream);
+    ProgramStep& step = context.program->steps.back();
+    Cost& cost = step.cost;
+    const auto expert_bytes = static_cast<double>(a.up.first.stored_bytes + a.down.first.stored_bytes);
+    const double expected = std::exchange(
+        cost.distinct_experts,
+        static_cast<double>(std::count_if(chosen.begin(), chosen.end(), [](int32_t tokens) { return tokens > 0; })));
+    cost.weight_bytes += static_cast<int64_t>((cost.distinct_experts - expected) * expert_bytes);
+    for (WeightRead& read : step.weights)
+        if (read.role == WeightRead::Role::routed_experts) read.read = cost.distinct_experts;
+}
+
 }  // namespace
 
 constinit const Op<MoeArgs> kMoe{.name = "moe",
@@ -91,10 +117,11 @@ constinit const Op<MoeArgs> kMoe{.name = "moe",
 void moe(OpContext& context, const MoeArgs& a) {
     const int64_t width = a.x.dim(1), experts = a.up.count, factor = is_gated(a.activation) ? 2 : 1;
     CHECK(a.x.rank() == 2 && is_activation(a.x.dtype()), "x is {}", a.x.describe());
-    CHECK(a.y.rank() == 2 && a.y.dim(0) == a.x.dim(0) && a.y.dim(1) == width && a.y.dtype() == a.x.dtype(), "y is {}",
-          a.y.describe());
+    CHECK(a.y.rank() == 2 && a.y.dim(0) == a.x.dim(0) && a.y.dim(1) == width &&
+              (a.y.dtype() == a.x.dtype() || a.y.dtype() == DType::f32),
+          "y is {}", a.y.describe());
     CHECK(a.residual.empty() ||
-              (a.residual.dim(0) == a.x.dim(0) && a.residual.dim(1) == width && a.residual.dtype() == a.x.dtype()),
+              (a.residual.dim(0) == a.x.dim(0) && a.residual.dim(1) == width && a.residual.dtype() == a.y.dtype()),
           "residual is {}", a.residual.describe());
     CHECK(experts > 0 && a.down.count == experts && a.router.n == experts && a.router.k == width && a.top_k > 0 &&
               a.top_k <= experts,
@@ -112,6 +139,7 @@ void moe(OpContext& context, const MoeArgs& a) {
     CHECK(a.shared_gate.empty() || (a.shared_gate.n == 1 && a.shared_gate.k == width && !a.shared_up.empty()));
     CHECK(a.expert_tokens.empty() || (a.expert_tokens.dtype() == DType::i32 && a.expert_tokens.elements() == experts));
     if (a.x.dim(0) == 0) return;
+    if (context.mode == Mode::profile && a.expert_tokens.empty()) return count_experts(context, a);
     if (!a.norm_weight.empty() && context.device->is_cpu()) {  // the CPU's rows take a normed input
         device::ArenaScope scope(*context.arena);
         MoeArgs plain = a;

@@ -8,8 +8,8 @@
 //   f_e(x) = down_e·act(up_e·x):  relu2: relu(v)²;  swiglu: silu(gate)·up with up_e's rows [gate (F) | up (F)]
 //   y = Σ_{e chosen} w_e·f_e(x) + shared(x) (times sigmoid(shared_gate·x) when given) (+ residual)
 // Products exact, sums float32; the activation's result is rounded to x's dtype, f_e(x) is not; experts are added in
-// ascending index, the shared expert last; then one rounding, then the residual and one more. Never depends on the
-// batch.
+// ascending index, the shared expert last; then one rounding to y's dtype, then the residual and one more. Never
+// depends on the batch.
 #pragma once
 
 #include "ops/op.h"
@@ -44,8 +44,8 @@ struct MoeArgs {
     Tensor correction_bias;                      // [E] f32, or empty
     Experts up, down;                            // up [E][F or 2F, H], down [E][H, F]
     Weight shared_up, shared_down, shared_gate;  // empty when there is none; gate [1, H]
-    Tensor residual;                             // [T, H] as x, or empty
-    Tensor y;                                    // [T, H] as x; may be residual
+    Tensor residual;                             // [T, H] as y, or empty
+    Tensor y;                                    // [T, H] as x, or f32; may be residual
     int64_t top_k = 0;
     int64_t expert_groups = 1, top_groups = 1;
     RouterScore score = RouterScore::sigmoid;

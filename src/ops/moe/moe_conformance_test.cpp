@@ -38,7 +38,8 @@ struct Layer {
     Memory memory;
     MoeArgs args;
 
-    Layer(WeightFormat format, WeightFormat router, Shape s, Activation activation, DType dtype, Generator& random) {
+    Layer(WeightFormat format, WeightFormat router, Shape s, Activation activation, DType dtype, DType y_dtype,
+          Generator& random) {
         const int64_t factor = is_gated(activation) ? 2 : 1;
         args.x = memory.tensor(dtype, {s.tokens, s.width}, 3);
         fill_normal(args.x, random);
@@ -49,7 +50,11 @@ struct Layer {
             args.shared_up = memory.weight(format, factor * s.shared_hidden, s.width, random, 0.1f);
             args.shared_down = memory.weight(format, s.width, s.shared_hidden, random, 0.1f);
         }
-        args.y = memory.tensor(dtype, {s.tokens, s.width}, 1);
+        args.y = memory.tensor(y_dtype, {s.tokens, s.width}, 1);
+        if (y_dtype != dtype) {
+            args.residual = memory.tensor(y_dtype, {s.tokens, s.width}, 2);
+            fill_normal(args.residual, random);
+        }
         args.expert_tokens = memory.tensor(DType::i32, {s.experts});
         fill_integers(args.expert_tokens, std::vector<int32_t>(static_cast<size_t>(s.experts), 5));
         args.top_k = s.top_k;
@@ -81,14 +86,16 @@ TEST(Conformance, MoeRowsAgreeWithTheReference) {
                             {7, 5, 5, 96, 16, 64},  {16, 32, 6, 112, 48, 96}, {33, 16, 4, 64, 64, 0},
                             {530, 4, 2, 32, 16, 16}};
     for (const WeightFormat format : {WeightFormat::nvfp4, WeightFormat::fp8, WeightFormat::bf16, WeightFormat::f32})
-        for (const DType dtype : {DType::bf16, DType::f32})
+        for (const auto& [dtype, y_dtype] :
+             {std::pair{DType::bf16, DType::bf16}, {DType::f32, DType::f32}, {DType::bf16, DType::f32}})
             for (const Activation activation : {Activation::relu2, Activation::swiglu, Activation::gelu_tanh_glu})
                 for (const Shape& s : shapes) {
                     if (s.tokens > 500 && (format != WeightFormat::nvfp4 || activation != Activation::relu2)) continue;
                     Layer layer(format, dtype == DType::f32 ? WeightFormat::f32 : WeightFormat::bf16, s, activation,
-                                dtype, random);
+                                dtype, y_dtype, random);
                     check_rows(kMoe, layer.memory, layer.args,
-                               {describe(format, s, activation, dtype), tolerance(dtype), dtype});
+                               {describe(format, s, activation, dtype) + " to " + std::string(numeric::name(y_dtype)),
+                                tolerance(dtype), dtype});
                 }
 }
 
@@ -98,7 +105,8 @@ TEST(Conformance, MoeRoutesByEveryRule) {
     for (const RouterScore score : {RouterScore::sigmoid, RouterScore::softmax})
         for (const bool normalize : {true, false})
             for (const int64_t groups : {1, 4, 8}) {
-                Layer layer(WeightFormat::nvfp4, WeightFormat::f32, s, Activation::swiglu, DType::bf16, random);
+                Layer layer(WeightFormat::nvfp4, WeightFormat::f32, s, Activation::swiglu, DType::bf16, DType::bf16,
+                            random);
                 MoeArgs& a = layer.args;
                 a.score = score;
                 a.normalize = normalize;
@@ -119,7 +127,7 @@ TEST(Conformance, MoeRoutesByEveryRule) {
 TEST(Conformance, MoeTakesTheLowerIndexOfEquals) {
     Generator random(13);
     const Shape s{5, 12, 3, 32, 16, 0};
-    Layer layer(WeightFormat::bf16, WeightFormat::f32, s, Activation::relu2, DType::bf16, random);
+    Layer layer(WeightFormat::bf16, WeightFormat::f32, s, Activation::relu2, DType::bf16, DType::bf16, random);
     // All rows of the router alike: every token takes experts 0, 1, 2.
     auto* router = reinterpret_cast<float*>(layer.args.router.data);
     for (int64_t e = 1; e < s.experts; ++e) std::copy_n(router, s.width, router + e * s.width);
@@ -132,7 +140,7 @@ TEST(Conformance, MoeGivesATokenTheSameBitsInEveryBatch) {
     const Shape s{27, 12, 4, 96, 48, 80};
     for (const WeightFormat format : {WeightFormat::nvfp4, WeightFormat::fp8, WeightFormat::bf16})
         for (const DType dtype : {DType::bf16, DType::f32}) {
-            Layer layer(format, WeightFormat::f32, s, Activation::relu2, dtype, random);
+            Layer layer(format, WeightFormat::f32, s, Activation::relu2, dtype, dtype, random);
             layer.args.expert_tokens = {};
             for (const int64_t tokens : {1, 2, 5, 13, 26}) {
                 const int64_t first = s.tokens - tokens;

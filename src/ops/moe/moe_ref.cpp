@@ -138,8 +138,8 @@ void moe_ref(OpContext& context, const MoeArgs& a) {
     for (int64_t t = 0; t < tokens; ++t)
         for (int64_t j = 0; j < width; ++j) {
             float y = static_cast<float>(sum[t][j]);
-            if (!a.residual.empty()) y = rounded(dtype, y) + get(a.residual.row(t), dtype, j);
-            put(a.y.row(t), dtype, j, y);
+            if (!a.residual.empty()) y = rounded(a.y.dtype(), y) + get(a.residual.row(t), a.y.dtype(), j);
+            put(a.y.row(t), a.y.dtype(), j, y);
         }
 }
 

@@ -648,9 +648,10 @@ bool stream_moe_accepts(const MoeArgs& a, const device::Device&) {
         return w.format == a.up.first.format && w.layout == WeightLayout::cuda_tiles && w.row_scale.empty() &&
                w.n % 64 == 0 && w.k % 64 == 0;
     };
-    return a.activation == Activation::relu2 && a.x.dtype() == DType::bf16 && tiled(a.up.first) &&
-           tiled(a.down.first) && (a.shared_up.empty() || (tiled(a.shared_up) && tiled(a.shared_down))) &&
-           a.shared_gate.empty() && a.top_k <= kMaxTopK && a.expert_groups <= 32 && a.up.count <= 4096 &&
+    return a.activation == Activation::relu2 && a.x.dtype() == DType::bf16 && a.y.dtype() == DType::bf16 &&
+           tiled(a.up.first) && tiled(a.down.first) &&
+           (a.shared_up.empty() || (tiled(a.shared_up) && tiled(a.shared_down))) && a.shared_gate.empty() &&
+           a.top_k <= kMaxTopK && a.expert_groups <= 32 && a.up.count <= 4096 &&
            a.x.dim(1) <= 4 * kRouterThreads * kRouterVectors &&
            (a.router.format == WeightFormat::f32 || a.router.format == WeightFormat::bf16) &&
            a.router.layout == WeightLayout::row_major && a.router.scale == 1.0f;

@@ -54,7 +54,8 @@ constinit const Op<RmsNormArgs> kRmsNorm{.name = "rms_norm",
 
 void rms_norm(OpContext& context, const RmsNormArgs& a) {
     CHECK(a.x.rank() == 2 && is_activation(a.x.dtype()), "x is {}", a.x.describe());
-    CHECK(a.y.rank() == 2 && a.y.dtype() == a.x.dtype() && a.y.dim(0) == a.x.dim(0) && a.y.dim(1) == a.x.dim(1),
+    CHECK(a.y.rank() == 2 && (a.y.dtype() == a.x.dtype() || a.y.dtype() == DType::bf16) && a.y.dim(0) == a.x.dim(0) &&
+              a.y.dim(1) == a.x.dim(1),
           "x is {}, y is {}", a.x.describe(), a.y.describe());
     CHECK(a.residual.empty() ||
               (a.residual.dtype() == a.x.dtype() && a.residual.dim(0) == a.x.dim(0) && a.residual.dim(1) == a.x.dim(1)),

@@ -22,7 +22,7 @@ void rms_norm_ref(OpContext& context, const RmsNormArgs& a) {
         for (int64_t i = 0; i < width; ++i) {
             double w = get(a.weight.as<std::byte>(), a.weight.dtype(), i);
             if (a.unit_offset) w += 1.0;
-            put(a.y.row(t), dtype, i, static_cast<float>(get(from, dtype, i) * r * w));
+            put(a.y.row(t), a.y.dtype(), i, static_cast<float>(get(from, dtype, i) * r * w));
         }
     });
 }

@@ -5,9 +5,9 @@
 
 namespace nibble::ops {
 
-// y = rms_norm(x + residual) of width weight.elements(); residual (may be null) receives the sum. x, residual and y are
-// `dtype`, bf16 or f32; y may be x. Any thread.
+// y = rms_norm(x + residual) of width weight.elements(); residual (may be null) receives the sum. x and residual are
+// `dtype`, bf16 or f32; y is `y_dtype`, as x or bf16, and may be x. Any thread.
 void rms_norm_row(const std::byte* x, std::byte* residual, const Tensor& weight, bool unit_offset, float eps,
-                  DType dtype, std::byte* y);
+                  DType dtype, DType y_dtype, std::byte* y);
 
 }  // namespace nibble::ops

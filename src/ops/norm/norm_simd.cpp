@@ -18,8 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace nibble::ops::HWY_NAMESPACE {
 namespace {
 
-template <class T, class WeightT>
-void normalize(const T* x, T* residual, const WeightT* weight, int64_t width, bool unit_offset, float eps, T* y) {
+template <class T, class WeightT, class Y>
+void normalize(const T* x, T* residual, const WeightT* weight, int64_t width, bool unit_offset, float eps, Y* y) {
     const Floats d;
     // Four sums, so that their additions overlap; merged in one order.
     F square[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
@@ -43,12 +43,12 @@ void normalize(const T* x, T* residual, const WeightT* weight, int64_t width, bo
     }
 }
 
-template <class T>
+template <class T, class Y>
 void normalize_as(const std::byte* x, std::byte* residual, const Tensor& weight, bool unit_offset, float eps,
                   std::byte* y) {
     const auto* from = reinterpret_cast<const T*>(x);
     auto* sum = reinterpret_cast<T*>(residual);
-    auto* to = reinterpret_cast<T*>(y);
+    auto* to = reinterpret_cast<Y*>(y);
     if (weight.dtype() == DType::f32)
         normalize(from, sum, weight.as<const float>(), weight.elements(), unit_offset, eps, to);
     else
@@ -56,11 +56,13 @@ void normalize_as(const std::byte* x, std::byte* residual, const Tensor& weight,
 }
 
 void rms_norm_row_simd(const std::byte* x, std::byte* residual, const Tensor& weight, bool unit_offset, float eps,
-                       DType dtype, std::byte* y) {
-    if (dtype == DType::f32)
-        normalize_as<float>(x, residual, weight, unit_offset, eps, y);
+                       DType dtype, DType y_dtype, std::byte* y) {
+    if (dtype == DType::f32 && y_dtype == DType::f32)
+        normalize_as<float, float>(x, residual, weight, unit_offset, eps, y);
+    else if (dtype == DType::f32)
+        normalize_as<float, numeric::bf16>(x, residual, weight, unit_offset, eps, y);
     else
-        normalize_as<numeric::bf16>(x, residual, weight, unit_offset, eps, y);
+        normalize_as<numeric::bf16, numeric::bf16>(x, residual, weight, unit_offset, eps, y);
 }
 
 }  // namespace
@@ -73,15 +75,15 @@ namespace nibble::ops {
 HWY_EXPORT(rms_norm_row_simd);
 
 void rms_norm_row(const std::byte* x, std::byte* residual, const Tensor& weight, bool unit_offset, float eps,
-                  DType dtype, std::byte* y) {
-    HWY_DYNAMIC_DISPATCH(rms_norm_row_simd)(x, residual, weight, unit_offset, eps, dtype, y);
+                  DType dtype, DType y_dtype, std::byte* y) {
+    HWY_DYNAMIC_DISPATCH(rms_norm_row_simd)(x, residual, weight, unit_offset, eps, dtype, y_dtype, y);
 }
 
 void rms_norm_simd(OpContext& context, const RmsNormArgs& a) {
     share(context, a.x.dim(0), a.x.elements(), [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t)
             rms_norm_row(a.x.row(t), a.residual.empty() ? nullptr : a.residual.row(t), a.weight, a.unit_offset, a.eps,
-                         a.x.dtype(), a.y.row(t));
+                         a.x.dtype(), a.y.dtype(), a.y.row(t));
     });
 }
 
