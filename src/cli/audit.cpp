@@ -7,6 +7,7 @@
 #include "cli/flags.h"
 #include "cli/model_audit.h"
 #include "cli/option_checks.h"
+#include "cli/terminal.h"
 #include "cli/verb.h"
 
 #include <fmt/format.h>
@@ -66,20 +67,25 @@ Result<void> write_file(const std::string& path, const std::string& text) {
     return error(ErrorCode::io, "{}: cannot be written: {}", path, std::strerror(reason));
 }
 
+// Names are the checkpoint's: a terminal must not obey them.
+void print(const std::string& text) {
+    fmt::print("{}", without_controls(text));
+}
+
 void print_for_people(const AuditFlags& flags, const std::vector<AuditDevice>& devices, const ModelAudit& model,
                       const ModelAudit* other) {
     if (other != nullptr && model.has_program() && other->has_program()) {
-        fmt::print("{}", describe_comparison(model, *other, devices.front()));
+        print(describe_comparison(model, *other, devices.front()));
         for (const ModelAudit* one : {&model, other})
             if (const std::string findings = describe_findings(*one); !findings.empty())
-                fmt::print("\n{}\n{}", one->name, findings);
+                print(fmt::format("\n{}\n{}", one->name, findings));
     } else {
-        fmt::print("{}", describe(model, devices));
-        if (other != nullptr) fmt::print("\n{}", describe(*other, devices));
+        print(describe(model, devices));
+        if (other != nullptr) print("\n" + describe(*other, devices));
     }
     if (!flags.modules) return;
-    fmt::print("\n{}", describe_modules(model, devices));
-    if (other != nullptr) fmt::print("\n{}", describe_modules(*other, devices));
+    print("\n" + describe_modules(model, devices));
+    if (other != nullptr) print("\n" + describe_modules(*other, devices));
 }
 
 Result<int> audit(const AuditFlags& flags, const Settings& settings) {
@@ -104,7 +110,8 @@ Result<int> audit(const AuditFlags& flags, const Settings& settings) {
     for (const ModelAudit& model : models) {
         status = std::max(status, model.exit_status());
         if (!flags.svg.empty() && !model.has_program())
-            fmt::print(stderr, "nibble audit: {} is not written: {} cannot be counted\n", flags.svg, model.name);
+            fmt::print(stderr, "nibble audit: {} is not written: the bytes of {} are not known\n", flags.svg,
+                       without_controls(model.name));
     }
     if (!flags.svg.empty() &&
         std::all_of(models.begin(), models.end(), [](const ModelAudit& m) { return m.has_program(); }))

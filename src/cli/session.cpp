@@ -6,10 +6,8 @@
 #include "cli/generation_defaults.h"
 #include "cli/memory_ledger.h"
 #include "cli/model_outline.h"
-#include "device/buffer.h"
-#include "device/have_cuda.h"
+#include "cli/read_bandwidth.h"
 #include "engine/step.h"
-#include "ops/bandwidth.h"
 
 #include <fmt/format.h>
 
@@ -85,27 +83,6 @@ Result<Text> load_text(const ModelFlags& flags, const std::filesystem::path& fol
     return loaded;
 }
 
-// Bytes per second; 0 where it cannot be measured, for a server without this figure is better than none.
-double measure_bandwidth(const device::Device& device, ThreadPool& threads) {
-    if (!device.is_cpu()) {
-        if constexpr (device::kHaveCuda) {
-            const auto reading = device::read_memory(device);  // before the caches are allocated
-            const int64_t most = reading ? reading->available_bytes / 2 : 0;
-            const auto gb = ops::measure_gpu_read_bandwidth(device, std::min(int64_t{8} << 30, most));
-            return gb ? *gb * 1e9 : 0;
-        }
-        return 0;
-    }
-    const int64_t bytes = std::clamp(8 * device.l2_bytes, int64_t{64} << 20, int64_t{1} << 30);
-    const auto buffer = device::Buffer::allocate(device, bytes, "the bandwidth probe");
-    if (!buffer) return 0;
-    // Written first: pages that were never touched are all the same page of zeros.
-    threads.parallel_for(bytes, 4096, [&](int64_t begin, int64_t end, int) {
-        std::memset(buffer->data() + begin, 1, static_cast<size_t>(end - begin));
-    });
-    return static_cast<double>(bytes) / ops::best_read_seconds(threads, buffer->data(), bytes, 3);
-}
-
 // Memory is read again between the weights and what comes after them, for others allocate too. They may have half of
 // the reserve; a reading that cannot be true is said and not used.
 Result<void> book_allocations(const ModelOutline& outline, const Plan& plan,
@@ -169,7 +146,8 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     session->model_ = model.get();
     TRY(Text words, std::move(read_text));
 
-    if (options.measure_bandwidth) session->bandwidth_ = measure_bandwidth(device, *session->threads_);
+    // A server without this figure is better than none.
+    if (options.measure_bandwidth) session->bandwidth_ = measure_read_bandwidth(device, *session->threads_).value_or(0);
     TRY(std::unique_ptr<engine::ModelExecutor> executor,
         engine::ModelExecutor::create(std::move(model), device, session->threads_.get(),
                                       {.pages = session->plan_.pages,
