@@ -47,6 +47,8 @@ int run(int argc, char** argv) {
     add_run(program, action);
     add_bench(program, action);
     add_audit(program, action);
+    add_quantize(program, action);
+    add_eval(program, action);
     add_plan(program, action);
     add_version(program, action);
 

@@ -23,6 +23,8 @@ void add_serve(CLI::App& program, Action& action);
 void add_run(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_audit(CLI::App& program, Action& action);
+void add_quantize(CLI::App& program, Action& action);
+void add_eval(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_version(CLI::App& program, Action& action);
 

@@ -215,6 +215,19 @@ void ModelExecutor::execute(ops::OpContext& context, const StepPlan& plan, std::
     hand_out(results);
 }
 
+void ModelExecutor::logits(const StepPlan& plan, std::span<float> into) {
+    const device::ArenaScope arena(arena_);
+    ops::OpContext run_context = context(ops::Mode::run, nullptr);
+    const model::Batch batch = stage(plan);
+    const int64_t rows = static_cast<int64_t>(wanted_.size());
+    CHECK(static_cast<int64_t>(into.size()) == rows * limits_.vocab_size, "{} values for {} rows of {}", into.size(),
+          rows, limits_.vocab_size);
+    const Tensor logits = logits_.tensor(0, DType::f32, {rows, limits_.vocab_size});
+    model_->forward(run_context, batch, state_, logits);
+    if (rows > 0) device::copy_to_host(device_, stream_, into.data(), logits.data(), logits.bytes());
+    device::synchronize(device_, stream_);
+}
+
 // Writes the plan into the staged arrays, and notes which rows of logits are wanted.
 model::Batch ModelExecutor::stage(const StepPlan& plan) {
     const int64_t count = static_cast<int64_t>(plan.rows.size());

@@ -53,6 +53,9 @@ public:
     void run(const StepPlan& plan, std::span<RowResult> results) override;
     // The same step, each operation timed: what ran, in order.
     ops::Program profile(const StepPlan& plan, std::span<RowResult> results);
+    // The same step without sampling: the logits of every token after which a prompt's token is known
+    // (StepRow::prompt_logprobs), in order, [rows, V] on the host. For who measures the model itself.
+    void logits(const StepPlan& plan, std::span<float> into);
 
     const model::Model& model() const { return *model_; }
     const device::Device& device() const { return device_; }

@@ -41,7 +41,8 @@ void nvfp4_quantize_row(std::span<const float> values, float scale, std::span<ui
         scales[block] = e4m3_from_float(block_scale);
         const float step = kE4m3Table[scales[block]] * scale;
         for (size_t i = 0; i < kNvfp4Group / 2; ++i) {
-            const auto code = [&](float v) -> uint8_t { return step == 0.0f ? 0 : e2m1_from_float(v / step); };
+            // Adding zero makes a negative zero positive, and nothing else: modelopt's sign is v < 0.
+            const auto code = [&](float v) -> uint8_t { return step == 0.0f ? 0 : e2m1_from_float(v / step + 0.0f); };
             codes[block * (kNvfp4Group / 2) + i] =
                 static_cast<uint8_t>(code(group[2 * i]) | (code(group[2 * i + 1]) << 4));
         }

@@ -22,7 +22,7 @@ void nvfp4_dequantize_row(std::span<const uint8_t> codes, std::span<const uint8_
 float nvfp4_global_scale(std::span<const float> values);
 
 // modelopt's max-scaling of one row with a given global scale: s_b = amax / (6 scale) (1 when 0, clamped to [2^-9,
-// 448]) rounded to E4M3, codes = rne(w / (s_b * scale)).
+// 448]) rounded to E4M3, codes = rne(w / (s_b * scale)), -0 as 0. The definition that encode.h is tested against.
 void nvfp4_quantize_row(std::span<const float> values, float scale, std::span<uint8_t> codes,
                         std::span<uint8_t> scales);
 

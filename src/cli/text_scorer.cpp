@@ -1,0 +1,59 @@
+#include "cli/text_scorer.h"
+
+#include "cli/model_outline.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace nibble::cli {
+
+Result<std::unique_ptr<TextScorer>> TextScorer::open(
+    const ModelFlags& flags, int64_t window, ThreadPool& threads,
+    const std::function<void(std::string_view, int64_t, int64_t)>& progress) {
+    std::unique_ptr<TextScorer> scorer(new TextScorer);
+    TRY(ModelOutline outline, outline_model(flags, {.threads = &threads}));
+    const model::Spec& spec = outline.model->spec();
+    if (window > spec.max_context)
+        return error(ErrorCode::usage, "a window of {} tokens; the model's context is {}", window, spec.max_context);
+    scorer->name_ = flags.model;
+    TRY(scorer->tokenizer_, text::Tokenizer::load(outline.folder));
+
+    const int64_t page = std::max<int64_t>(spec.state.page_size, 1);
+    const engine::StepOptions options{.pages = (window + page - 1) / page,
+                                      .max_sequences = 1,
+                                      .max_step_tokens = kStepTokens,
+                                      .max_logit_rows = kStepTokens,
+                                      .max_context = window};
+    model::LoadOptions load = outline.load;
+    load.source = flags.random_weights ? model::LoadOptions::Source::random : model::LoadOptions::Source::checkpoint;
+    load.progress = [&](const model::LoadProgress& at) { progress(at.stage, at.bytes_read, at.bytes_total); };
+    TRY(std::unique_ptr<const model::Model> model, model::load(outline.checkpoint, outline.device, load));
+    TRY(scorer->executor_, engine::ModelExecutor::create(std::move(model), outline.device, &threads, options));
+    scorer->pages_.resize(static_cast<size_t>(options.pages));
+    std::iota(scorer->pages_.begin(), scorer->pages_.end(), 0);
+    return scorer;
+}
+
+int64_t TextScorer::rows(std::span<const text::TokenId> window, int64_t begin, int64_t count) const {
+    return begin + count == static_cast<int64_t>(window.size()) ? count - 1 : count;
+}
+
+void TextScorer::logits(std::span<const text::TokenId> window, int64_t begin, int64_t count, std::span<float> into) {
+    const int64_t end = begin + count, page = executor_->limits().page_size;
+    const engine::SamplingParams sampling;
+    engine::StepPlan plan;
+    plan.tokens = count;
+    plan.logit_rows = rows(window, begin, count);
+    plan.rows.push_back(
+        {.tokens = window.subspan(static_cast<size_t>(begin), static_cast<size_t>(count)),
+         .position = begin,
+         .pages = std::span(pages_).first(page > 0 ? static_cast<size_t>((end + page - 1) / page) : pages_.size()),
+         .prompt_logprobs = true,
+         .sampling = &sampling,
+         .prompt = window,
+         .next_prompt_token =
+             end < static_cast<int64_t>(window.size()) ? window[static_cast<size_t>(end)] : engine::TokenId{-1}});
+    executor_->logits(plan, into);
+}
+
+}  // namespace nibble::cli
