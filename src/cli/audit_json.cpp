@@ -63,7 +63,13 @@ Json steps_json(const ModelAudit& audit, std::span<const AuditDevice> devices) {
                      {"bytes_per_token", whole(step.bytes_per_token())},
                      {"mean_distinct_experts", rounded(step.parts.distinct_experts)},
                      {"total", cost_json(step.parts.total)}};
-        for (const PartCost& part : step.parts.parts) json["parts"].push_back(part_json(part));
+        for (const PartCost& part : step.parts.parts) {
+            Json its = part_json(part);
+            for (size_t d = 0; d < devices.size(); ++d)
+                for (const PartCost& there : audit.steps[d][i].parts.parts)
+                    if (devices[d].has_rows && there.part == part.part) its["rows"][devices[d].name] = there.rows;
+            json["parts"].push_back(std::move(its));
+        }
         for (size_t d = 0; d < devices.size(); ++d)
             json["ceiling_tokens_per_second"][devices[d].name] =
                 rounded(audit.steps[d][i].tokens_per_second(devices[d]));

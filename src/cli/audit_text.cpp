@@ -167,7 +167,7 @@ std::string shrinks_of(const ModelAudit& audit, const AuditDevice& device) {
     return text + "  Fewer bits cost quality; that is not measured here.\n";
 }
 
-// "linear cuda_stream, moe cuda_stream", the same for several devices told once.
+// Which code would run, part by part; devices with the same rows are told together.
 std::string rows_of(const ModelAudit& audit, std::span<const AuditDevice> devices) {
     std::vector<std::pair<std::string, std::vector<std::string>>> groups;
     std::vector<std::string> unknown;
@@ -176,20 +176,21 @@ std::string rows_of(const ModelAudit& audit, std::span<const AuditDevice> device
             unknown.push_back(devices[d].name);
             continue;
         }
-        std::set<std::string> rows;
-        for (const PartCost& part : audit.steps[d].front().parts.parts) rows.insert(part.rows.begin(), part.rows.end());
-        std::string line = fmt::format("{}", fmt::join(rows, ", "));
+        TextTable table("<<");
+        for (const PartCost& part : audit.steps[d].front().parts.parts)
+            table.add({std::string(name(part.part)), fmt::format("{}", fmt::join(part.rows, ", "))});
+        std::string text = table.text();
         const auto same =
-            std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == line; });
+            std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == text; });
         if (same != groups.end())
             same->second.push_back(devices[d].name);
         else
-            groups.push_back({std::move(line), {devices[d].name}});
+            groups.push_back({std::move(text), {devices[d].name}});
     }
     std::string text;
-    for (const auto& [line, names] : groups) text += fmt::format("rows on {}: {}\n", fmt::join(names, ", "), line);
+    for (const auto& [rows, names] : groups) text += fmt::format("\nRows on {}:\n{}", fmt::join(names, ", "), rows);
     if (!unknown.empty())
-        text += fmt::format("rows on {}: this build has no CUDA rows and cannot tell\n", fmt::join(unknown, ", "));
+        text += fmt::format("\nRows on {}: this build has no CUDA rows and cannot tell.\n", fmt::join(unknown, ", "));
     return text;
 }
 

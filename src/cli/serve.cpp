@@ -103,8 +103,8 @@ private:
 
 std::vector<server::Gauge> figures_of(const Session& session) {
     std::vector<server::Gauge> gauges = {
-        {"bytes_per_token", "Memory read and written for one token of one sequence without context.",
-         static_cast<double>(session.bytes_per_token(0))},
+        {"bytes_per_token", "Memory read and written for one token of one sequence at the beginning of its context.",
+         static_cast<double>(session.bytes_per_token(1))},
         {"memory_planned_bytes", "Memory that the plan gives to weights, caches and scratch.",
          static_cast<double>(session.plan().total_bytes)},
         {"memory_budget_bytes", "Memory that the plan may give.", static_cast<double>(session.plan().budget_bytes)},
@@ -134,7 +134,7 @@ std::string model_text(const Session& session) {
 
 // What one token costs, and what that allows.
 std::string cost_text(const Session& session) {
-    const int64_t bytes = session.bytes_per_token(0), context = session.plan().context;
+    const int64_t bytes = session.bytes_per_token(1), context = session.plan().context;
     std::string text = fmt::format("one token reads {:.1f} MB of memory", static_cast<double>(bytes) / 1e6);
     if (context > 1) {
         const int64_t full = session.bytes_per_token(context - 1);

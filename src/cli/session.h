@@ -7,8 +7,8 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
-#include "cli/model_flags.h"
 #include "cli/memory_plan.h"
+#include "cli/model_flags.h"
 #include "device/device.h"
 #include "engine/engine.h"
 #include "engine/step.h"
@@ -61,8 +61,9 @@ public:
     int64_t bytes_per_token(int64_t context) const;
     // Bytes per second that the device's memory gives to a reader; 0: not measured.
     double bandwidth() const { return bandwidth_; }
-    // Tokens per second of one sequence without context, were memory all that takes time; 0: not measured.
-    double ceiling() const { return bandwidth_ / static_cast<double>(bytes_per_token(0)); }
+    // Tokens per second of one sequence with hardly any context, were memory all that takes time; 0: not measured. A
+    // token without any would find no recurrent state to read.
+    double ceiling() const { return bandwidth_ / static_cast<double>(bytes_per_token(1)); }
 
 private:
     Session() = default;
