@@ -89,11 +89,10 @@ Json shrinks_json(const ModelAudit& audit, std::span<const AuditDevice> devices)
         return json;
     };
     double saved = 0;
-    std::string model = audit.argument;
+    const std::vector<std::string> commands = commands_of(audit.shrinks, audit.argument);
     for (const Shrink& shrink : audit.shrinks) {
         saved += shrink.saved_bytes();
-        const std::string out = "OUT" + std::to_string(list.size() + 1);
-        const std::string command = command_of(shrink, shrink.flags, model, out);
+        const std::string& command = commands[list.size()];
         Json json = {{"what", shrink.what},
                      {"command", command.empty() ? Json() : Json(command)},
                      {"saved_bytes_per_token", whole(shrink.saved_bytes() / static_cast<double>(step.batch))},
@@ -104,7 +103,6 @@ Json shrinks_json(const ModelAudit& audit, std::span<const AuditDevice> devices)
                 {"flags", shrink.milder_flags},
                 {"saved_bytes_per_token", whole(shrink.milder_saved_bytes / static_cast<double>(step.batch))},
                 {"ceiling_alone", ceilings(shrink.milder_saved_bytes)}};
-        if (shrink.how == Shrink::How::quantize) model = out;
         list.push_back(std::move(json));
     }
     return list;

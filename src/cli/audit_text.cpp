@@ -145,7 +145,7 @@ std::string shrinks_of(const ModelAudit& audit, const AuditDevice& device) {
     std::string text =
         fmt::format("What to shrink, the most first; tokens/s on {}, each with those above it:\n", device.name);
     double saved = 0;
-    std::string model = audit.argument;
+    const std::vector<std::string> commands = commands_of(audit.shrinks, audit.argument);
     for (size_t i = 0; i < audit.shrinks.size(); ++i) {
         const Shrink& shrink = audit.shrinks[i];
         const double own = shrink.saved_bytes();
@@ -154,13 +154,10 @@ std::string shrinks_of(const ModelAudit& audit, const AuditDevice& device) {
                             decimal_bytes((step.bytes() - saved) / batch), ceiling(saved));
         if (i > 0) text += fmt::format(" ({} alone)", ceiling(own));
         text += "\n";
-        const std::string out = fmt::format("OUT{}", i + 1);
-        const std::string command = command_of(shrink, shrink.flags, model, out);
-        text += fmt::format("       {}\n", command.empty() ? "nibble has no flag for it" : command);
+        text += fmt::format("       {}\n", commands[i].empty() ? "nibble has no flag for it" : commands[i]);
         if (!shrink.milder_flags.empty())
             text += fmt::format("       milder: {} ({} MB less, {} alone)\n", shrink.milder_flags,
                                 megabytes(shrink.milder_saved_bytes / batch), ceiling(shrink.milder_saved_bytes));
-        if (shrink.how == Shrink::How::quantize) model = out;
     }
     if (const std::string flags = flags_at_once(audit.shrinks); !flags.empty())
         text += fmt::format("  those at once: nibble quantize {} OUT {}\n", for_shell(audit.argument), flags);

@@ -179,16 +179,19 @@ std::string flags_at_once(const std::vector<Shrink>& shrinks) {
     return count < 2 ? "" : scheme ? "--scheme all-nvfp4" : flags;
 }
 
-std::string command_of(const Shrink& shrink, std::string_view flags, std::string_view model, std::string_view out) {
-    switch (shrink.how) {
-        case Shrink::How::quantize:
-            return fmt::format("nibble quantize {} {} {}", for_shell(model), for_shell(out), flags);
-        case Shrink::How::serve:
-            return fmt::format("nibble serve {} {}", for_shell(model), flags);
-        case Shrink::How::none:
-            break;
+std::vector<std::string> commands_of(const std::vector<Shrink>& shrinks, std::string_view model) {
+    std::vector<std::string> commands;
+    std::string in = for_shell(model);
+    int written = 0;
+    for (const Shrink& shrink : shrinks) {
+        std::string& command = commands.emplace_back();
+        if (shrink.how == Shrink::How::serve) command = fmt::format("nibble serve {} {}", in, shrink.flags);
+        if (shrink.how != Shrink::How::quantize) continue;
+        const std::string out = fmt::format("OUT{}", ++written);
+        command = fmt::format("nibble quantize {} {} {}", in, out, shrink.flags);
+        in = out;
     }
-    return "";
+    return commands;
 }
 
 }  // namespace nibble::cli

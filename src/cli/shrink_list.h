@@ -38,7 +38,8 @@ std::string flags_at_once(const std::vector<Shrink>& shrinks);
 // A word as a shell takes it.
 std::string for_shell(std::string_view word);
 
-// "nibble quantize MODEL OUT --head nvfp4"; empty where there is no command. Names are quoted for a shell if need be.
-std::string command_of(const Shrink& shrink, std::string_view flags, std::string_view model, std::string_view out);
+// The command of each entry, the next taking what the one before wrote ("nibble quantize MODEL OUT1 --head nvfp4");
+// empty where there is none. Names are quoted for a shell if need be.
+std::vector<std::string> commands_of(const std::vector<Shrink>& shrinks, std::string_view model);
 
 }  // namespace nibble::cli

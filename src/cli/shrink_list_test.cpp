@@ -82,21 +82,29 @@ TEST(ShrinkList, CacheAndStateAreListedAsNibbleCanChangeThem) {
         .kv_dtype = device::DType::bf16};
     const auto list = shrink_list(parts, state, kGpu);
     ASSERT_EQ(list.size(), 2u);
-    EXPECT_EQ(command_of(list[0], list[0].flags, "m", "o"), "nibble serve m --kv-cache-dtype fp8");
+    EXPECT_THAT(commands_of(list, "m"), testing::ElementsAre("nibble serve m --kv-cache-dtype fp8", ""));
     EXPECT_EQ(list[0].saved_bytes(), 500);
-    EXPECT_EQ(command_of(list[1], list[1].flags, "m", "o"), "");
     EXPECT_EQ(list[1].saved_bytes(), 1200 * 0.8 / 2);  // 256 of 320 bytes are the matrix
     state.kv_dtype = device::DType::f8_e4m3;
     EXPECT_EQ(shrink_list(parts, state, kGpu).size(), 1u);
 }
 
-TEST(ShrinkList, CommandsSurviveAShell) {
-    const Shrink shrink{.how = Shrink::How::quantize};
-    EXPECT_EQ(command_of(shrink, "--head nvfp4", "nvidia/Nano-3.5@main", "OUT"),
-              "nibble quantize nvidia/Nano-3.5@main OUT --head nvfp4");
-    EXPECT_EQ(command_of(shrink, "--head nvfp4", "my model; rm 'x'", "OUT"),
-              "nibble quantize 'my model; rm '\\''x'\\''' OUT --head nvfp4");
-    EXPECT_EQ(command_of(shrink, "", "", "ä"), "nibble quantize '' 'ä' ");
+TEST(ShrinkList, ACommandTakesWhatTheOneBeforeWrote) {
+    const std::vector<Shrink> list = {{.how = Shrink::How::quantize, .flags = "--head nvfp4"},
+                                      {.how = Shrink::How::none},
+                                      {.how = Shrink::How::quantize, .flags = "--mamba nvfp4"},
+                                      {.how = Shrink::How::serve, .flags = "--kv-cache-dtype fp8"}};
+    EXPECT_THAT(
+        commands_of(list, "nvidia/Nano-3.5@main"),
+        testing::ElementsAre("nibble quantize nvidia/Nano-3.5@main OUT1 --head nvfp4", "",
+                             "nibble quantize OUT1 OUT2 --mamba nvfp4", "nibble serve OUT2 --kv-cache-dtype fp8"));
+}
+
+TEST(ShrinkList, NamesSurviveAShell) {
+    EXPECT_EQ(for_shell("org/name-1.5@main"), "org/name-1.5@main");
+    EXPECT_EQ(for_shell("my model; rm 'x'"), R"('my model; rm '\''x'\''')");
+    EXPECT_EQ(for_shell(""), "''");
+    EXPECT_EQ(for_shell("ä"), "'ä'");
 }
 
 }  // namespace

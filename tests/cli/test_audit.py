@@ -197,6 +197,29 @@ def test_a_family_not_known_yet_is_listed(nibble, source, name):
     assert status == MODEL and "comparison" not in both
 
 
+@pytest.mark.parametrize("name", ["nano-nvfp4", "nano-bf16", "llama-bf16", "qwen2-f16", "lightning-mixed"])
+def test_the_commands_give_what_the_list_promises(nibble, golden, monkeypatch, tmp_path, name):
+    golden(name)
+    monkeypatch.chdir(tmp_path)
+    model = record(nibble, name)[1]["models"][0]
+    expected = model["steps"][0]["step_bytes"]
+    ran = 0
+    for entry in model["shrink"]:
+        if not (entry["command"] or "").startswith("nibble quantize"):
+            continue
+        words = entry["command"].split()
+        result = nibble(*words[1:])
+        assert result.returncode == OK, result.stderr
+        expected -= entry["saved_bytes_per_token"]
+        after = record(nibble, words[3])[1]["models"][0]
+        assert after["steps"][0]["step_bytes"] == expected and after["findings"] == []
+        if "milder" in entry:
+            result = nibble("quantize", words[2], words[3] + "-fp8", *entry["milder"]["flags"].split())
+            assert result.returncode == OK, result.stderr
+        ran += 1
+    assert ran
+
+
 # ------------------------------------------------------------------------------------------------------- bad input
 
 
