@@ -1,222 +1,330 @@
-// bench: how fast this machine runs a model, beside what its memory allows.
+// bench: how fast a model is run, beside what memory allows: in this process, or by any server that speaks OpenAI.
 //
-// In-process, through the engine that serve uses. Prompts are random token ids, different in every request. The ceiling
-// is the read bandwidth probed in the same run over the bytes of the recorded Program, so a share is printed with every
-// figure. Decoding is timed from the moment when every sequence has its first token.
+// In-process, generations go through the engine that serve uses. Prompts are random token ids, different in every
+// request, or the requests of a file. The ceiling is the read bandwidth probed around every round over the bytes of the
+// recorded Program, so a share is printed with every figure. Decoding is timed from the moment when every sequence has
+// its first token.
 #include "base/files.h"
+#include "cli/bench_local.h"
+#include "cli/bench_picture.h"
+#include "cli/bench_record.h"
+#include "cli/checksum.h"
 #include "cli/flags.h"
 #include "cli/model_flags.h"
+#include "cli/model_outline.h"
+#include "cli/openai_load.h"
 #include "cli/option_checks.h"
 #include "cli/progress.h"
+#include "cli/read_bandwidth.h"
 #include "cli/session.h"
+#include "cli/text_table.h"
 #include "cli/verb.h"
 #include "cli/version.h"
-#include "numeric/philox.h"
-#include "ops/bandwidth.h"
+#include "server/server.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <xxhash.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <chrono>
-#include <condition_variable>
 #include <cstdio>
-#include <map>
+#include <ctime>
+#include <fstream>
+#include <functional>
 #include <memory>
-#include <mutex>
-#include <numeric>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 namespace nibble::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Json = nlohmann::ordered_json;
 
 struct BenchFlags {
     ModelFlags model;
     std::vector<int64_t> concurrency = {1}, prompt_tokens = {128};
-    int64_t output_tokens = 128, repeats = 3;
+    int64_t output_tokens = 128, repeats = 3, vocab_size = 32000;
     uint64_t seed = 1;
     bool same_prompt = false, profile = false, json = false;
+    std::string url, api_key, requests, svg;
+
+    std::string compare_a, compare_b;
+    bool compare_json = false;
 };
 
-double ms_between(Clock::time_point from, Clock::time_point to) {
-    return std::chrono::duration<double, std::milli>(to - from).count();
-}
+constexpr uint64_t kRequestFileLimit_bytes = uint64_t{256} << 20;
 
-double quantile(std::vector<double> values, double q) {
-    if (values.empty()) return 0;
-    std::sort(values.begin(), values.end());
-    const double at = q * static_cast<double>(values.size() - 1);
-    const auto low = static_cast<size_t>(at);
-    const size_t high = std::min(low + 1, values.size() - 1);
-    return values[low] + (values[high] - values[low]) * (at - static_cast<double>(low));
-}
+// Where generations come from, and what is known beside them. What is not known stays empty or 0.
+struct BenchTarget {
+    std::string name, software;  // "in this process", "http://…"; what a server calls itself
+    OpenAiServer server;
+    std::vector<OpenAiRequest> requests;  // of the file; none: random prompts
+    std::unique_ptr<Session> session;
+    std::unique_ptr<server::Server> serving;  // the session, for replayed requests
+    ModelOutline outline;                     // of MODEL, when it was given with a URL
+    std::unique_ptr<ThreadPool> threads;      // for probing beside a server on this machine
+    device::Device device;
+    uint64_t next_prompt = 1;
 
-std::vector<engine::TokenId> random_prompt(int64_t tokens, int64_t vocab, uint64_t seed, uint64_t request) {
-    std::vector<engine::TokenId> prompt(static_cast<size_t>(tokens));
-    for (size_t i = 0; i < prompt.size(); ++i) {
-        const auto words = numeric::philox(seed, i, request);
-        prompt[i] = static_cast<engine::TokenId>((uint64_t{words.word[0]} * static_cast<uint64_t>(vocab)) >> 32);
-    }
-    return prompt;
-}
-
-// Bytes per second that memory gives at this moment. Other machines on the same host share a processor's memory, so
-// every round is held against the better of the probes before and after it; a GPU's memory is its own, and is probed
-// once. The engine must be idle.
-double probe(Session& session) {
-    while (!session.engine().idle()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    if (!session.device().is_cpu()) return session.bandwidth();
-    const int64_t bytes = std::clamp(8 * session.device().l2_bytes, int64_t{64} << 20, int64_t{1} << 30);
-    const auto measured = ops::measure_read_bandwidth(session.threads(), bytes);
-    return measured ? *measured * 1e9 : session.bandwidth();
-}
-
-// One round: `concurrency` requests at once, from the first submission to the last token.
-struct Round {
-    double decode_tokens_per_second = 0;   // all sequences together
-    double prefill_tokens_per_second = 0;  // prompt tokens until every sequence has its first token
-    std::vector<double> first_token_ms, between_ms;
+    const model::Model* model() const { return session ? &session->model() : outline.model.get(); }
 };
 
-Result<Round> run_round(Session& session, const BenchFlags& flags, int64_t concurrency, int64_t prompt_tokens,
-                        uint64_t& next_request) {
-    struct Stream {
-        std::unique_ptr<engine::RequestStream> tokens;
-        std::vector<Clock::time_point> arrivals;
-        bool done = false;
-    };
-    std::vector<Stream> streams(static_cast<size_t>(concurrency));
-    const int64_t vocab = session.model().spec().vocab_size;
-    std::mutex mutex;
-    std::condition_variable ready;
-    uint64_t events = 0, seen = 0;
-    const auto start = Clock::now();
-    for (Stream& stream : streams) {
-        engine::Request request;
-        request.id = fmt::format("bench-{}", next_request);
-        request.prompt = random_prompt(prompt_tokens, vocab, flags.seed, flags.same_prompt ? 0 : next_request);
-        ++next_request;
-        request.sampling = {.temperature = 0, .max_tokens = static_cast<int>(flags.output_tokens), .ignore_eos = true};
-        TRY(stream.tokens, session.engine().submit(std::move(request), [&] {
-            const std::lock_guard lock(mutex);
-            ++events;
-            ready.notify_one();
-        }));
-    }
-    for (size_t open = streams.size(); open > 0;) {
-        {
-            std::unique_lock lock(mutex);
-            ready.wait(lock, [&] { return events != seen; });
-            seen = events;
-        }
-        const auto now = Clock::now();
-        for (Stream& stream : streams) {
-            if (stream.done) continue;
-            while (auto event = stream.tokens->try_next()) {
-                if (event->finish == engine::FinishReason::numerical_error)
-                    return error(ErrorCode::internal, "a logit is not a number");
-                if (event->token >= 0) stream.arrivals.push_back(now);
-                if (event->finish != engine::FinishReason::none) {
-                    stream.done = true;
-                    --open;
-                    break;
-                }
-            }
-        }
-    }
-    Round round;
-    auto all_started = start, last = start;
-    for (const Stream& stream : streams) {
-        if (stream.arrivals.empty()) return error(ErrorCode::internal, "a request ended without a token");
-        all_started = std::max(all_started, stream.arrivals.front());
-        last = std::max(last, stream.arrivals.back());
-        round.first_token_ms.push_back(ms_between(start, stream.arrivals.front()));
-        for (size_t i = 1; i < stream.arrivals.size(); ++i)
-            round.between_ms.push_back(ms_between(stream.arrivals[i - 1], stream.arrivals[i]));
-    }
-    int64_t decoded = 0;
-    for (const Stream& stream : streams)
-        decoded += std::count_if(stream.arrivals.begin(), stream.arrivals.end(),
-                                 [&](Clock::time_point arrival) { return arrival > all_started; });
-    const double decode_ms = ms_between(all_started, last);
-    round.decode_tokens_per_second = decode_ms > 0 ? static_cast<double>(decoded) / decode_ms * 1e3 : 0;
-    round.prefill_tokens_per_second =
-        static_cast<double>(concurrency * prompt_tokens) / ms_between(start, all_started) * 1e3;
-    return round;
+std::vector<int64_t> lengths_of(const BenchFlags& flags) {
+    return flags.requests.empty() ? flags.prompt_tokens : std::vector<int64_t>{0};
 }
 
-// The profile's steps summed by op and format, in the order of their share.
-struct ProfileLine {
-    std::string what, row;
-    int64_t count = 0, bytes = 0;
-    double microseconds = 0;
-};
-
-std::vector<ProfileLine> summed(const ops::Program& program) {
-    std::map<std::string, ProfileLine> lines;
-    for (const ops::ProgramStep& step : program.steps) {
-        const std::string what = step.format.empty() ? step.op : fmt::format("{} {}", step.op, step.format);
-        ProfileLine& line = lines[what + "/" + step.row];
-        line.what = what;
-        line.row = step.row;
-        ++line.count;
-        line.bytes += step.cost.memory_bytes();
-        line.microseconds += step.microseconds;
-    }
-    std::vector<ProfileLine> sorted;
-    for (auto& [key, line] : lines) sorted.push_back(std::move(line));
-    std::sort(sorted.begin(), sorted.end(),
-              [](const auto& a, const auto& b) { return a.microseconds > b.microseconds; });
-    return sorted;
+Result<void> open_session(const BenchFlags& flags, BenchTarget& target) {
+    const int64_t most = *std::max_element(flags.concurrency.begin(), flags.concurrency.end());
+    ModelFlags model = flags.model;
+    if (!model.max_num_seqs) model.max_num_seqs = most;
+    const bool replayed = !flags.requests.empty();
+    if (!model.max_model_len && !replayed)
+        model.max_model_len =
+            *std::max_element(flags.prompt_tokens.begin(), flags.prompt_tokens.end()) + flags.output_tokens + 80;
+    ProgressBar bar(stderr_is_terminal());
+    SessionOptions options;
+    options.text = replayed;
+    options.measure_bandwidth = true;
+    options.remark = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
+    options.progress = [&](std::string_view stage, int64_t bytes, int64_t total) { bar.update(stage, bytes, total); };
+    auto opened = Session::open(model, options);
+    bar.clear();
+    if (!opened) return std::move(opened).error();
+    target.session = *std::move(opened);
+    target.device = target.session->device();
+    target.name = "in this process";
+    if (!replayed) return {};
+    // A file of requests is text: it takes the way of a client's, over a socket of this machine.
+    server::ServerOptions served;
+    served.http.port = 0;
+    served.routes.version = version();
+    TRY(target.serving, server::Server::bind(std::move(served)));
+    target.serving->set_ready(target.session->served_model());
+    TRY(target.server.url, parse_url(target.serving->address()));
+    target.server.model = target.session->served_model().names.front();
+    target.name = "in this process, over a socket";
+    return {};
 }
 
-// Decode steps of `concurrency` sequences, each operation waited for: the engine must be idle.
-ops::Program profile_decode(Session& session, const BenchFlags& flags, int64_t concurrency, int64_t prompt_tokens) {
-    const engine::ExecutorLimits& limits = session.executor().limits();
-    const int64_t each = limits.page_size > 0 ? (prompt_tokens + 64 + limits.page_size - 1) / limits.page_size : 0;
-    engine::SamplingParams sampling{.temperature = 0};
-    std::vector<std::vector<int32_t>> pages(static_cast<size_t>(concurrency));
-    std::vector<std::vector<engine::TokenId>> tokens(static_cast<size_t>(concurrency));
-    ops::Program best;
-    double best_time = 0;
-    for (int64_t position = 0, round = 0; round < 12; ++round) {
-        engine::StepPlan plan;
-        for (int64_t b = 0; b < concurrency; ++b) {
-            auto& its = pages[static_cast<size_t>(b)];
-            its.resize(static_cast<size_t>(each));
-            std::iota(its.begin(), its.end(), static_cast<int32_t>(b * each));
-            // A few tokens first, so that what follows are decode steps with a context.
-            const int64_t count = round == 0 ? std::min(prompt_tokens, limits.max_step_tokens / concurrency) : 1;
-            tokens[static_cast<size_t>(b)] =
-                random_prompt(count, limits.vocab_size, flags.seed, static_cast<uint64_t>(900 + round * 64 + b));
-            plan.rows.push_back({.sequence = b,
-                                 .tokens = tokens[static_cast<size_t>(b)],
-                                 .position = position,
-                                 .pages = its,
-                                 .slot = static_cast<int32_t>(b),
-                                 .sample = true,
-                                 .sampling = &sampling,
-                                 .prompt = tokens[static_cast<size_t>(b)]});
-            plan.tokens += count;
-        }
-        position += static_cast<int64_t>(tokens[0].size());
-        std::vector<engine::RowResult> results(plan.rows.size());
-        ops::Program program = session.executor().profile(plan, results);
-        if (round == 0) continue;
-        const double time = std::accumulate(program.steps.begin(), program.steps.end(), 0.0,
-                                            [](double sum, const auto& step) { return sum + step.microseconds; });
-        if (best.steps.empty() || time < best_time) {
-            best = std::move(program);
-            best_time = time;
-        }
+bool is_this_machine(const Url& url) {
+    return url.host == "localhost" || url.host == "::1" || url.host.starts_with("127.");
+}
+
+Result<void> open_server(const BenchFlags& flags, BenchTarget& target) {
+    if (flags.profile) return error(ErrorCode::usage, "--profile looks into this process: it does not go with --url");
+    TRY(target.server.url, parse_url(flags.url));
+    target.server.api_key = flags.api_key;
+    TRY(const ServerIdentity identity, ask_identity(target.server));
+    target.server.model = identity.model;
+    target.software = identity.software;
+    target.name = flags.url;
+    if (flags.model.model.empty()) return {};
+    // With the folder the ceiling is known too: its bytes, and the bandwidth of the device that the server runs on.
+    TRY(target.outline, outline_model(flags.model, {.known_devices = true, .headers_only = true}));
+    target.device = target.outline.device;
+    if (target.outline.described == nullptr && is_this_machine(target.server.url))
+        target.threads = std::make_unique<ThreadPool>(flags.model.threads);
+    return {};
+}
+
+// Bytes per second at this moment; 0: not known.
+double probe(BenchTarget& target) {
+    if (target.session) return probe_bandwidth(*target.session);
+    if (target.outline.described != nullptr) return target.outline.described->read_gb_s * 1e9;
+    if (!target.threads) return 0;
+    const auto measured = measure_read_bandwidth(target.device, *target.threads);
+    return measured ? *measured : 0;
+}
+
+Result<Round> run_round(const BenchFlags& flags, BenchTarget& target, int64_t concurrency, int64_t prompt_tokens) {
+    std::vector<StreamTimes> times;
+    if (!target.requests.empty()) {
+        TRY(times, run_load(target.server, target.requests, concurrency));
+        return summarise(times, concurrency);
     }
-    return best;
+    const int64_t vocab = target.session ? target.session->model().spec().vocab_size : flags.vocab_size;
+    std::vector<std::vector<int32_t>> prompts;
+    for (int64_t i = 0; i < concurrency; ++i, ++target.next_prompt)
+        prompts.push_back(random_prompt(prompt_tokens, vocab, flags.seed, flags.same_prompt ? 0 : target.next_prompt));
+    if (target.session) {
+        TRY(times, run_local(*target.session, prompts, flags.output_tokens));
+    } else {
+        std::vector<OpenAiRequest> requests;
+        for (const auto& prompt : prompts)
+            requests.push_back(completion_request(target.server, prompt, flags.output_tokens));
+        TRY(times, run_load(target.server, requests, concurrency));
+    }
+    return summarise(times, concurrency);
+}
+
+Result<BenchRun> measure(const BenchFlags& flags, BenchTarget& target, int64_t concurrency, int64_t prompt_tokens) {
+    BenchRun run{.concurrency = concurrency,
+                 .prompt_tokens = prompt_tokens,
+                 .output_tokens = target.requests.empty() ? flags.output_tokens : 0,
+                 .repeats = flags.repeats};
+    double before = probe(target);
+    for (int64_t repeat = -1; repeat < flags.repeats; ++repeat) {  // the first warms up and is not counted
+        TRY(Round round, run_round(flags, target, concurrency, prompt_tokens));
+        const double after = probe(target), best = std::max(before, after);
+        before = after;
+        if (repeat < 0) continue;
+        if (best > 0) run.bandwidths.push_back(best);
+        run.rounds.push_back(std::move(round));
+    }
+    if (const model::Model* model = target.model(); model != nullptr) {
+        // At the middle of what is decoded; of replayed requests, of the average one.
+        const Round& round = run.rounds.back();
+        const auto streams = static_cast<int64_t>(round.first_token_ms.size());
+        const int64_t context = (round.prompt_tokens + round.output_tokens / 2) / std::max<int64_t>(streams, 1);
+        const ops::Program step = model::record(*model, target.device, concurrency, 1, context);
+        run.bytes_per_step = static_cast<double>(step.total().memory_bytes());
+        run.expected_distinct_experts = mean_distinct_experts(step);
+    }
+    return run;
+}
+
+// ------------------------------------------------------------------------------------------------ record and table
+
+std::string hash_of(std::string_view text) {
+    return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
+
+// What a server counted tokens by is what the figures rest on.
+std::string counted_by(const std::vector<BenchRun>& runs) {
+    bool by_id = true, no_usage = false;
+    for (const BenchRun& run : runs)
+        for (const Round& round : run.rounds) {
+            by_id = by_id && round.by_id;
+            no_usage = no_usage || round.no_usage;
+        }
+    return by_id ? "token ids" : no_usage ? "pieces of text" : "the server's usage";
+}
+
+Json first_lines(const BenchFlags& flags, const Settings& settings, const BenchTarget& target) {
+    const std::time_t now = std::time(nullptr);
+    Json record = {{"nibble_bench", 1},
+                   {"started", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now))},
+                   {"target", target.name},
+                   {"program", {{"version", version()}, {"commit", commit()}, {"compiler", compiler()}}}};
+    if (!target.software.empty()) record["server"]["software"] = target.software;
+    if (!target.server.model.empty()) record["server"]["model"] = target.server.model;
+    record["model"]["name"] = flags.model.model.empty() ? target.server.model : flags.model.model;
+    if (const model::Model* model = target.model(); model != nullptr) {
+        record["model"]["family"] = model->spec().family;
+        record["model"]["weight_bytes"] = model->spec().weight_bytes;
+        if (target.session) record["model"]["random_weights"] = flags.model.random_weights;
+        const auto folder = target.session ? target.session->checkpoint().folder() : target.outline.folder;
+        if (const auto hash = hash_of_headers(folder))
+            record["checkpoint"] = {{"hash", *hash}, {"of", "SHA-256 of configs, index and tensor headers"}};
+        record["device"]["name"] = target.device.name;
+        if (target.session && target.device.is_cpu()) record["device"]["threads"] = target.session->threads().size();
+        record["device"]["described"] = target.outline.described != nullptr;
+        record["device"]["state"] = device_state(target.device);
+    }
+    record["machine"] = machine_json();
+    record["prompts"] = !flags.requests.empty() ? "of a file" : flags.same_prompt ? "identical" : "distinct random ids";
+    record["seed"] = flags.seed;
+    return record;
+}
+
+void print_head(const BenchFlags& flags, const BenchTarget& target) {
+    fmt::print("{}{}, {}", flags.model.model.empty() ? target.server.model : flags.model.model,
+               flags.model.random_weights ? " (random weights)" : "", target.name);
+    if (const model::Model* model = target.model(); model != nullptr)
+        fmt::print(", {} of {} weights on {}", decimal_bytes(static_cast<double>(model->spec().weight_bytes)),
+                   model->spec().family, target.device.name);
+    fmt::print("\n");
+    if (flags.same_prompt)
+        fmt::print("IDENTICAL PROMPTS: sequences share experts; not comparable with distinct ones\n");
+    if (!target.requests.empty()) fmt::print("{} requests of {}\n", target.requests.size(), flags.requests);
+    fmt::print("{:>6} {:>7} {:>7} | {:>10} {:>11} {:>9} {:>9} {:>7} | {:>11} | {:>8} {:>8} {:>8} | {:>7} {:>7} {:>7}\n",
+               "conc", "prompt", "output", "decode t/s", "spread", "MB/step", "read GB/s", "share", "prefill t/s",
+               "TTFT p50", "p90", "p99 ms", "ITL p50", "p90", "p99 ms");
+}
+
+std::string known(double value, int digits) {
+    return value > 0 ? fmt::format("{:.{}f}", value, digits) : "-";
+}
+
+void print_run(const BenchRun& run) {
+    std::vector<double> first, between, prefill;
+    int64_t prompt = 0, output = 0, streams = 0;
+    for (const Round& round : run.rounds) {
+        first.insert(first.end(), round.first_token_ms.begin(), round.first_token_ms.end());
+        between.insert(between.end(), round.between_ms.begin(), round.between_ms.end());
+        prefill.push_back(round.prefill_tokens_per_second);
+        prompt += round.prompt_tokens;
+        output += round.output_tokens;
+        streams += static_cast<int64_t>(round.first_token_ms.size());
+    }
+    const auto decode = run.decode();
+    fmt::print(
+        "{:>6} {:>7} {:>7} | {:>10.1f} {:>11} {:>9} {:>9} {:>7} | {:>11} | {:>8.1f} {:>8.1f} {:>8.1f} | {:>7.2f} "
+        "{:>7.2f} {:>7.2f}\n",
+        run.concurrency, prompt / std::max<int64_t>(streams, 1), output / std::max<int64_t>(streams, 1),
+        quantile(decode, 0.5), fmt::format("{:.1f}-{:.1f}", quantile(decode, 0), quantile(decode, 1)),
+        known(run.bytes_per_step / 1e6, 1), known(quantile(run.bandwidths, 0.5) / 1e9, 1),
+        run.share() > 0 ? fmt::format("{:.1f}%", run.share() * 100) : "-", known(quantile(prefill, 0.5), 0),
+        quantile(first, 0.5), quantile(first, 0.9), quantile(first, 0.99), quantile(between, 0.5),
+        quantile(between, 0.9), quantile(between, 0.99));
+    std::fflush(stdout);
+}
+
+void print_profile(const BenchRun& run, const ops::Program& program, double bandwidth) {
+    const auto lines = summed(program);
+    double all = 0;
+    for (const ProfileLine& line : lines) all += line.microseconds;
+    fmt::print("\nprofile of a decode step, concurrency {}: each operation is waited for, so the sum exceeds a step\n",
+               run.concurrency);
+    TextTable table("<<>>>>>>");
+    table.add({"op", "row", "count", "us", "% time", "MB", "GB/s", "% band"});
+    for (const ProfileLine& line : lines) {
+        const double rate = line.microseconds > 0 ? static_cast<double>(line.bytes) / line.microseconds / 1e3 : 0;
+        table.add({line.what, line.row, std::to_string(line.count), fmt::format("{:.1f}", line.microseconds),
+                   fmt::format("{:.1f}", line.microseconds / all * 100),
+                   fmt::format("{:.1f}", static_cast<double>(line.bytes) / 1e6), fmt::format("{:.1f}", rate),
+                   bandwidth > 0 ? fmt::format("{:.1f}", rate * 1e9 / bandwidth * 100) : "-"});
+    }
+    fmt::print("{}", table.text(0));
+    if (run.measured_distinct_experts > 0)
+        fmt::print("distinct experts a layer: {:.1f} read by random tokens, {:.1f} expected of independent choices\n",
+                   run.measured_distinct_experts, run.expected_distinct_experts);
+}
+
+Json profile_json(int64_t concurrency, const ops::Program& program) {
+    Json profile = {{"concurrency", concurrency}, {"ops", Json::array()}, {"steps", Json::array()}};
+    for (const ProfileLine& line : summed(program))
+        profile["ops"].push_back({{"op", line.what},
+                                  {"row", line.row},
+                                  {"count", line.count},
+                                  {"microseconds", line.microseconds},
+                                  {"bytes", line.bytes}});
+    for (const ops::ProgramStep& step : program.steps)
+        profile["steps"].push_back({{"module", step.module},
+                                    {"op", step.op},
+                                    {"format", step.format},
+                                    {"shape", step.shape},
+                                    {"row", step.row},
+                                    {"microseconds", step.microseconds},
+                                    {"bytes", step.cost.memory_bytes()}});
+    return profile;
+}
+
+Result<void> write_file(const std::string& path, const std::string& content) {
+    std::ofstream file(path, std::ios::binary | std::ios::trunc);
+    file << content;
+    file.close();
+    if (!file) return error(ErrorCode::io, "{} cannot be written", path);
+    return {};
+}
+
+// What stands behind the last slash of a folder or of org/name.
+std::string short_name(std::string name) {
+    while (name.ends_with('/')) name.pop_back();
+    return name.substr(name.rfind('/') + 1);
 }
 
 Result<int> bench(const BenchFlags& flags, const Settings& settings) {
@@ -224,122 +332,82 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
         fmt::print("{}", describe(settings));
         return 0;
     }
-    if (flags.model.model.empty()) return error(ErrorCode::usage, "MODEL is required: a folder, or org/name");
-    const int64_t most = *std::max_element(flags.concurrency.begin(), flags.concurrency.end());
-    ModelFlags model = flags.model;
-    if (!model.max_num_seqs) model.max_num_seqs = most;
-    if (!model.max_model_len)
-        model.max_model_len =
-            *std::max_element(flags.prompt_tokens.begin(), flags.prompt_tokens.end()) + flags.output_tokens + 80;
-
-    ProgressBar bar(stderr_is_terminal());
-    SessionOptions options;
-    options.text = false;
-    options.measure_bandwidth = true;
-    options.remark = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
-    options.progress = [&](std::string_view stage, int64_t bytes, int64_t total) { bar.update(stage, bytes, total); };
-    auto opened = Session::open(model, options);
-    bar.clear();
-    if (!opened) return std::move(opened).error();
-    Session& session = **opened;
-    double bandwidth = probe(session);
-
-    nlohmann::ordered_json record = {{"model", flags.model.model},
-                                     {"random_weights", flags.model.random_weights},
-                                     {"version", version()},
-                                     {"commit", commit()},
-                                     {"device", session.device().name},
-                                     {"threads", session.device().is_cpu() ? session.threads().size() : 0},
-                                     {"weight_bytes", session.model().spec().weight_bytes},
-                                     {"prompts", flags.same_prompt ? "identical" : "distinct random ids"},
-                                     {"seed", flags.seed}};
-    if (!flags.json) {
-        fmt::print("{}{} on {}, {} weights, {:.2f} GB\n", flags.model.model,
-                   flags.model.random_weights ? " (random weights)" : "", session.device().name,
-                   session.model().spec().family, static_cast<double>(session.model().spec().weight_bytes) / 1e9);
-        if (flags.same_prompt)
-            fmt::print("IDENTICAL PROMPTS: sequences share experts; not comparable with distinct ones\n");
-        fmt::print("{:>6} {:>7} {:>7} | {:>10} {:>10} {:>9} {:>9} {:>7} | {:>11} {:>9} {:>9}\n", "conc", "prompt",
-                   "output", "decode t/s", "spread", "MB/step", "read GB/s", "share", "prefill t/s", "TTFT ms",
-                   "ITL ms");
+    if (flags.url.empty() && flags.model.model.empty())
+        return error(ErrorCode::usage, "MODEL is required: a folder, or org/name; or --url of a server");
+    if (flags.same_prompt && !flags.requests.empty())
+        return error(ErrorCode::usage, "--same-prompt is of random prompts: it does not go with --requests");
+    BenchTarget target;
+    TRY_VOID(flags.url.empty() ? open_session(flags, target) : open_server(flags, target));
+    Json record = first_lines(flags, settings, target);
+    if (!flags.requests.empty()) {
+        TRY(target.requests, read_requests(flags.requests, target.server));
+        TRY(const std::string text, read_whole_file(flags.requests, kRequestFileLimit_bytes));
+        record["requests"] = {{"count", target.requests.size()}, {"hash", hash_of(text)}};
     }
-    uint64_t next_request = 1;
-    for (const int64_t prompt : flags.prompt_tokens) {
+    if (!flags.json) print_head(flags, target);
+    std::vector<BenchRun> runs;
+    for (const int64_t prompt : lengths_of(flags)) {
         for (const int64_t concurrency : flags.concurrency) {
-            std::vector<double> decode, prefill, first, between, bandwidths, shares;
-            const ops::Cost cost =
-                model::record(session.model(), session.device(), concurrency, 1, prompt + flags.output_tokens / 2)
-                    .total();
-            const double bytes = static_cast<double>(cost.memory_bytes());
-            for (int64_t repeat = -1; repeat < flags.repeats; ++repeat) {  // the first warms up and is not counted
-                TRY(const Round round, run_round(session, flags, concurrency, prompt, next_request));
-                const double before = std::exchange(bandwidth, probe(session));
-                if (repeat < 0) continue;
-                bandwidths.push_back(std::max(before, bandwidth));
-                shares.push_back(bytes * round.decode_tokens_per_second / static_cast<double>(concurrency) /
-                                 std::max(bandwidths.back(), 1.0));
-                decode.push_back(round.decode_tokens_per_second);
-                prefill.push_back(round.prefill_tokens_per_second);
-                first.insert(first.end(), round.first_token_ms.begin(), round.first_token_ms.end());
-                between.insert(between.end(), round.between_ms.begin(), round.between_ms.end());
-            }
-            const double median = quantile(decode, 0.5), low = quantile(decode, 0), high = quantile(decode, 1);
-            const double share = quantile(shares, 0.5);
-            record["runs"].push_back({{"concurrency", concurrency},
-                                      {"prompt_tokens", prompt},
-                                      {"output_tokens", flags.output_tokens},
-                                      {"repeats", flags.repeats},
-                                      {"decode_tokens_per_second", median},
-                                      {"decode_low", low},
-                                      {"decode_high", high},
-                                      {"bytes_per_step", cost.memory_bytes()},
-                                      {"expected_distinct_experts", cost.distinct_experts},
-                                      {"read_bandwidth_gb_s", quantile(bandwidths, 0.5) / 1e9},
-                                      {"share_of_bandwidth", share},
-                                      {"prefill_tokens_per_second", quantile(prefill, 0.5)},
-                                      {"ttft_ms_p50", quantile(first, 0.5)},
-                                      {"ttft_ms_p99", quantile(first, 0.99)},
-                                      {"inter_token_ms_p50", quantile(between, 0.5)},
-                                      {"inter_token_ms_p99", quantile(between, 0.99)}});
-            if (!flags.json) {
-                fmt::print(
-                    "{:>6} {:>7} {:>7} | {:>10.1f} {:>10} {:>9.1f} {:>9.1f} {:>6.1f}% | {:>11.0f} {:>9.1f} {:>9.2f}\n",
-                    concurrency, prompt, flags.output_tokens, median, fmt::format("{:.0f}-{:.0f}", low, high),
-                    bytes / 1e6, quantile(bandwidths, 0.5) / 1e9, share * 100, quantile(prefill, 0.5),
-                    quantile(first, 0.5), quantile(between, 0.5));
-                std::fflush(stdout);
-            }
+            TRY(BenchRun run, measure(flags, target, concurrency, prompt));
+            if (!flags.json) print_run(run);
+            runs.push_back(std::move(run));
         }
     }
-    if (flags.profile) {
-        while (!session.engine().idle()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        for (const int64_t concurrency : flags.concurrency) {
-            const auto lines = summed(profile_decode(session, flags, concurrency, flags.prompt_tokens.front()));
-            double all = 0;
-            for (const ProfileLine& line : lines) all += line.microseconds;
-            if (!flags.json)
-                fmt::print(
-                    "\nprofile of a decode step, concurrency {}: each operation is waited for, so the sum exceeds a "
-                    "step\n{:<20} {:<14} {:>6} {:>11} {:>8} {:>9} {:>9} {:>8}\n",
-                    concurrency, "op", "row", "count", "us", "% time", "MB", "GB/s", "% band");
-            for (const ProfileLine& line : lines) {
-                const double rate =
-                    line.microseconds > 0 ? static_cast<double>(line.bytes) / line.microseconds / 1e3 : 0;
-                record["profile"].push_back({{"concurrency", concurrency},
-                                             {"op", line.what},
-                                             {"row", line.row},
-                                             {"count", line.count},
-                                             {"microseconds", line.microseconds},
-                                             {"bytes", line.bytes}});
-                if (!flags.json)
-                    fmt::print("{:<20} {:<14} {:>6} {:>11.1f} {:>7.1f}% {:>9.1f} {:>9.1f} {:>7.1f}%\n", line.what,
-                               line.row, line.count, line.microseconds, line.microseconds / all * 100,
-                               static_cast<double>(line.bytes) / 1e6, rate,
-                               bandwidth > 0 ? rate * 1e9 / bandwidth * 100 : 0);
-            }
-        }
+    if (target.model() != nullptr) record["device"]["state_after"] = device_state(target.device);
+    record["counted"] = counted_by(runs);
+    record["flags"] = flags_json(settings);
+
+    // Which experts are read is known by running a step; bytes and rows of the others are recorded.
+    for (BenchRun& run : runs) {
+        const bool routed = run.expected_distinct_experts > 0;
+        if (!target.session || !target.requests.empty() || !(flags.profile || routed)) continue;
+        TRY(const ops::Program program,
+            profile_decode(*target.session, run.concurrency, run.prompt_tokens, flags.seed));
+        run.measured_distinct_experts = mean_distinct_experts(program);
+        if (!flags.profile || run.prompt_tokens != flags.prompt_tokens.front()) continue;
+        record["profile"].push_back(profile_json(run.concurrency, program));
+        if (!flags.json) print_profile(run, program, quantile(run.bandwidths, 0.5));
     }
-    if (flags.json) fmt::print("{}\n", record.dump(2));
+    for (const BenchRun& run : runs) record["runs"].push_back(json_of(run));
+    if (!flags.json && counted_by(runs) != "token ids") fmt::print("tokens counted by {}\n", counted_by(runs));
+    if (!flags.svg.empty())
+        TRY_VOID(write_file(flags.svg, draw_bench(short_name(record["model"]["name"].get<std::string>()),
+                                                  fmt::format("decode, {}{}{}", target.device.name,
+                                                              target.device.name.empty() ? "" : ", ", target.name),
+                                                  runs)));
+    if (flags.json) fmt::print("{}\n", record.dump(2, ' ', false, Json::error_handler_t::replace));
+    return std::fflush(stdout) == 0 ? 0 : 1;
+}
+
+Json comparison_json(const RecordComparison& comparison) {
+    Json json = {{"runs", Json::array()}, {"differs", comparison.remarks}};
+    for (const RecordComparison::Line& line : comparison.lines) {
+        const auto ratio = [](const RecordComparison::Line::Ratio& value) -> Json {
+            if (value.a <= 0 || value.b <= 0) return nullptr;
+            return {{"a", value.a}, {"b", value.b}, {"ratio", value.b / value.a}};
+        };
+        Json decode = ratio(line.decode);
+        if (!decode.is_null()) decode["spreads_apart"] = line.decode.apart;
+        json["runs"].push_back({{"concurrency", line.concurrency},
+                                {"prompt_tokens", line.prompt_tokens},
+                                {"output_tokens", line.output_tokens},
+                                {"decode_tokens_per_second", decode},
+                                {"prefill_tokens_per_second", ratio(line.prefill)},
+                                {"ttft_ms_p50", ratio(line.first_token)},
+                                {"inter_token_ms_p50", ratio(line.between)},
+                                {"share_of_bandwidth", ratio(line.share)}});
+    }
+    return json;
+}
+
+Result<int> compare(const BenchFlags& flags) {
+    TRY(const Json a, read_record(flags.compare_a));
+    TRY(const Json b, read_record(flags.compare_b));
+    TRY(const RecordComparison comparison, compare_records(a, b));
+    if (flags.compare_json)
+        fmt::print("{}\n", comparison_json(comparison).dump(2, ' ', false, Json::error_handler_t::replace));
+    else
+        fmt::print("{}", describe(comparison));
     return std::fflush(stdout) == 0 ? 0 : 1;
 }
 
@@ -365,9 +433,29 @@ void add_bench(CLI::App& program, Action& action) {
         ->check(in_range<int64_t>(1, 1000));
     verb.add_option("--seed", flags->seed, "Of the prompts")->capture_default_str();
     verb.add_flag("--same-prompt", flags->same_prompt, "One prompt for all (not comparable; labelled)");
+    verb.add_option("--requests", flags->requests, "OpenAI bodies to replay, one a line, in place of random prompts")
+        ->check(existing_file())
+        ->type_name("FILE");
+    verb.add_option("--url", flags->url, "A server to measure in place of this process: http://HOST:PORT")
+        ->type_name("URL");
+    verb.add_option("--api-key", flags->api_key, "For --url")->type_name("KEY");
+    verb.add_option("--vocab-size", flags->vocab_size, "For --url: random ids are below it")
+        ->capture_default_str()
+        ->check(in_range<int64_t>(2, 1 << 24));
     verb.add_flag("--profile", flags->profile, "Time, bytes and bandwidth of each operation of a decode step");
+    verb.add_option("--svg", flags->svg, "Tokens/s against concurrency, with the ceiling, as a picture")
+        ->type_name("FILE");
     verb.add_flag("--json", flags->json, "One JSON record on stdout");
-    verb.callback([flags, &action] { action = [flags](const Settings& settings) { return bench(*flags, settings); }; });
+
+    CLI::App& compared = *verb.add_subcommand("compare", "Ratios of two records; unlike runs are refused");
+    compared.add_option("a", flags->compare_a, "A record that bench --json wrote")->required()->type_name("");
+    compared.add_option("b", flags->compare_b, "Another one")->required()->type_name("");
+    compared.add_flag("--json", flags->compare_json, "As JSON");
+    verb.callback([flags, &action, &compared] {
+        action = [flags, comparing = compared.parsed()](const Settings& settings) {
+            return comparing ? compare(*flags) : bench(*flags, settings);
+        };
+    });
 }
 
 }  // namespace nibble::cli

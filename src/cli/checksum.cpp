@@ -8,6 +8,8 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -40,6 +42,14 @@ Result<std::map<std::string, std::string>> read_sums(const std::filesystem::path
     return sums;
 }
 
+std::string hex_digest(EVP_MD_CTX* context) {
+    std::array<unsigned char, 32> digest{};
+    EVP_DigestFinal_ex(context, digest.data(), nullptr);
+    std::string text;
+    for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
+    return text;
+}
+
 Result<std::string> sha256(const File& file, const std::function<void(int64_t)>& advance) {
     const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
     if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
@@ -53,11 +63,7 @@ Result<std::string> sha256(const File& file, const std::function<void(int64_t)>&
         offset += bytes;
         advance(static_cast<int64_t>(bytes));
     }
-    std::array<unsigned char, 32> digest{};
-    EVP_DigestFinal_ex(context.get(), digest.data(), nullptr);
-    std::string text;
-    for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
-    return text;
+    return hex_digest(context.get());
 }
 
 }  // namespace
@@ -92,6 +98,47 @@ Result<Checksums> verify_checksums(const checkpoint::Checkpoint& checkpoint,
         }
     }
     return result;
+}
+
+Result<std::string> hash_of_headers(const std::filesystem::path& folder) {
+    const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+    if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
+        return error(ErrorCode::internal, "SHA-256 is not to be had from OpenSSL");
+    std::set<std::filesystem::path> files;  // by name: folders are listed in any order
+    std::error_code failure;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, failure)) {
+        const std::filesystem::path& path = entry.path();
+        const std::string name = path.filename().string();
+        if (path.extension() == ".safetensors" || name == "config.json" || name == "generation_config.json" ||
+            name == "hf_quant_config.json" || name == "model.safetensors.index.json")
+            files.insert(path);
+    }
+    if (failure) return error(ErrorCode::io, "{}: {}", folder.string(), failure.message());
+    for (const std::filesystem::path& path : files) {
+        TRY(const File file, File::open(path));
+        uint64_t bytes = file.size();
+        if (path.extension() == ".safetensors") {  // a length in 8 bytes, and so much JSON
+            std::array<std::byte, 8> length{};
+            TRY_VOID(file.read(0, length));
+            uint64_t json_bytes = 0;
+            for (size_t i = length.size(); i-- > 0;)
+                json_bytes = json_bytes << 8 | std::to_integer<uint64_t>(length[i]);
+            if (json_bytes > file.size() - length.size())
+                return error(ErrorCode::model_invalid, "{}: its header is {} bytes long, the file {}", path.string(),
+                             json_bytes, file.size());
+            bytes = length.size() + json_bytes;
+        }
+        const std::string named = fmt::format("{} {}\n", path.filename().string(), bytes);
+        EVP_DigestUpdate(context.get(), named.data(), named.size());
+        std::vector<std::byte> piece(static_cast<size_t>(std::min<uint64_t>(bytes, kPiece_bytes)));
+        for (uint64_t offset = 0; offset < bytes; offset += piece.size()) {
+            const auto part =
+                std::span(piece).first(static_cast<size_t>(std::min<uint64_t>(piece.size(), bytes - offset)));
+            TRY_VOID(file.read(offset, part));
+            EVP_DigestUpdate(context.get(), part.data(), part.size());
+        }
+    }
+    return hex_digest(context.get());
 }
 
 }  // namespace nibble::cli

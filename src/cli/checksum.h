@@ -22,4 +22,8 @@ struct Checksums {
 Result<Checksums> verify_checksums(const checkpoint::Checkpoint& checkpoint,
                                    const std::function<void(int64_t bytes, int64_t total_bytes)>& progress);
 
+// SHA-256 over the configs, the index and the headers of the safetensors files: names, shapes, formats and offsets, and
+// none of the values. The same for every copy of a folder. Errors: io, model_invalid.
+Result<std::string> hash_of_headers(const std::filesystem::path& folder);
+
 }  // namespace nibble::cli

@@ -28,17 +28,20 @@ bool is_secret(std::string_view flag) {
     return flag == "api-key";
 }
 
+// The nearest of the known names: the same letters but for one stretch of at most two.
 std::string edit_hint(const std::string& wanted, const std::set<std::string>& known) {
+    std::string nearest;
+    size_t least = 3;
     for (const std::string& name : known) {
-        if (name.size() + 3 < wanted.size() || wanted.size() + 3 < name.size()) continue;
-        // the same letters but for one stretch of at most two
         size_t front = 0, back = 0;
         const size_t shorter = std::min(name.size(), wanted.size()), longer = std::max(name.size(), wanted.size());
         while (front < shorter && name[front] == wanted[front]) ++front;
         while (back < shorter - front && name[name.size() - 1 - back] == wanted[wanted.size() - 1 - back]) ++back;
-        if (longer - front - back <= 2) return fmt::format("; is {} meant?", name);
+        if (longer - front - back >= least) continue;
+        least = longer - front - back;
+        nearest = name;
     }
-    return "";
+    return nearest.empty() ? "" : fmt::format("; is {} meant?", nearest);
 }
 
 // Gives the option its values as if they had been typed. `where` begins the message.
