@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@ namespace nibble::checkpoint {
 // A folder, or org/name[@revision] in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub).
 // Errors: not_found, saying where was looked.
 Result<std::filesystem::path> find_model_folder(std::string_view model);
+
+// The Hugging Face cache as the environment names it, whether it is there or not. Nothing: neither it nor a home is set.
+std::optional<std::filesystem::path> hub_cache();
 
 // Whether what is read stays in the system's page cache, where the next start finds it.
 enum class PageCache {

@@ -21,16 +21,6 @@ std::optional<fs::path> variable(const char* name) {
     return fs::path(value);
 }
 
-// As huggingface_hub looks for it.
-std::optional<fs::path> hub_cache() {
-    if (auto cache = variable("HF_HUB_CACHE")) return cache;
-    if (auto cache = variable("HUGGINGFACE_HUB_CACHE")) return cache;
-    if (auto home = variable("HF_HOME")) return *home / "hub";
-    if (auto cache = variable("XDG_CACHE_HOME")) return *cache / "huggingface" / "hub";
-    if (auto home = variable("HOME")) return *home / ".cache" / "huggingface" / "hub";
-    return std::nullopt;
-}
-
 bool is_folder(const fs::path& path) {
     std::error_code ignored;
     return fs::is_directory(path, ignored);
@@ -96,6 +86,16 @@ std::optional<fs::path> find_snapshot(const fs::path& repository, const std::str
 }
 
 }  // namespace
+
+// As huggingface_hub looks for it.
+std::optional<fs::path> hub_cache() {
+    if (auto cache = variable("HF_HUB_CACHE")) return cache;
+    if (auto cache = variable("HUGGINGFACE_HUB_CACHE")) return cache;
+    if (auto home = variable("HF_HOME")) return *home / "hub";
+    if (auto cache = variable("XDG_CACHE_HOME")) return *cache / "huggingface" / "hub";
+    if (auto home = variable("HOME")) return *home / ".cache" / "huggingface" / "hub";
+    return std::nullopt;
+}
 
 Result<fs::path> find_model_folder(std::string_view model) {
     if (model.empty() || model.find('\0') != std::string_view::npos)

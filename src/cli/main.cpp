@@ -50,6 +50,7 @@ int run(int argc, char** argv) {
     add_quantize(program, action);
     add_eval(program, action);
     add_plan(program, action);
+    add_doctor(program, action);
     add_version(program, action);
 
     try {

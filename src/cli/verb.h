@@ -26,6 +26,7 @@ void add_audit(CLI::App& program, Action& action);
 void add_quantize(CLI::App& program, Action& action);
 void add_eval(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
+void add_doctor(CLI::App& program, Action& action);
 void add_version(CLI::App& program, Action& action);
 
 }  // namespace nibble::cli
