@@ -195,7 +195,7 @@ std::string rows_of(const ModelAudit& audit, std::span<const AuditDevice> device
 std::string as_published(const ModelAudit& audit, const AuditDevice& device) {
     const double own = audit.first().bytes_per_token(), published = audit.bytes_as_published();
     if (decimal_bytes(own) == decimal_bytes(published)) return "";
-    std::string text = fmt::format("published figures count {}, {} tokens/s: routers in 16 bits, no vectors",
+    std::string text = fmt::format("published counts: {}, {} tokens/s (16-bit routers, no vectors)",
                                    decimal_bytes(published), per_second(device.read_bytes_per_second / published));
     for (const Shrink& shrink : audit.shrinks)
         for (const Segment& segment : shrink.saved)

@@ -92,7 +92,7 @@ TEST(ModelAudit, TheFirstLinesSayWhatItCostsAndWhatToDo) {
     const std::string text = describe(audited(kNano, request), request.devices);
     EXPECT_THAT(text.substr(0, text.find("\n\n")),
                 AllOf(HasSubstr("2.99 GB a token, 24 % of it the BF16 head: at most 80 tokens/s on a GB10 at 240 GB/s"),
-                      HasSubstr("published figures count 2.97 GB, 81 tokens/s")));
+                      HasSubstr("published counts: 2.97 GB, 81 tokens/s")));
     EXPECT_THAT(text, HasSubstr("assumed: no tensors here: formats are those that the config claims"));
     EXPECT_THAT(text, HasSubstr("OUT1 --mamba nvfp4 --attention nvfp4"));
     EXPECT_THAT(text, HasSubstr("nibble quantize OUT1 OUT2 --head nvfp4"));

@@ -120,7 +120,8 @@ std::vector<Shrink> shrink_list(const ProgramParts& parts, const model::StateSha
                              : mamba            ? "mamba"
                                                 : "attention",
                              {&kMamba, &kAttention}, device));
-    Shrink others = quantized(parts, "experts and MLPs", {&kOthers}, device);
+    const bool experts = has(parts, Part::routed_experts), dense = has(parts, Part::mlp);
+    Shrink others = quantized(parts, !experts ? "MLPs" : dense ? "experts and MLPs" : "experts", {&kOthers}, device);
     others.flags = "--scheme all-nvfp4";  // which would treat the parts above as well
     for (const Target* target : {&kHead, &kAttention, &kMamba})
         if (has(parts, target->parts.front())) others.flags += fmt::format(" {} keep", target->flag);

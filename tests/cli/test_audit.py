@@ -64,7 +64,7 @@ def test_the_published_nano_is_understood_in_five_seconds(nibble, headers):
     ]
     reached = [int(speed) for speed in re.findall(r"then [\d.]+ GB and (\d+) tokens/s", result.stdout)]
     assert reached[1] > 120
-    assert all(len(line) <= 106 for line in lines if "nibble quantize" not in line)
+    assert all(len(line) <= 100 for line in lines if "nibble quantize" not in line)
 
 
 def test_headers_and_config_alone_give_the_same_bytes(nibble, headers, source):
