@@ -2,6 +2,7 @@
 
 #include "base/files.h"
 #include "base/host.h"
+#include "cli/json_document.h"
 #include "cli/machine.h"
 #include "device/nvml.h"
 
@@ -213,7 +214,7 @@ Json flags_json(const Settings& settings) {
 
 Result<Json> read_record(const std::filesystem::path& file) {
     TRY(const std::string text, read_whole_file(file, kRecordLimit_bytes));
-    Json record = Json::parse(text, nullptr, false);
+    Json record = parse_document(text);
     if (!record.is_object() || !record.contains("nibble_bench") || !record.contains("runs") ||
         !record["runs"].is_array())
         return error(ErrorCode::usage, "{}: expected a record that bench --json wrote", file.string());

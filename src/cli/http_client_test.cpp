@@ -1,8 +1,11 @@
 // URLs are read strictly, events are found however the bytes are cut.
 #include "cli/http_client.h"
 
+#include "cli/json_document.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace nibble::cli {
 namespace {
@@ -54,6 +57,17 @@ TEST(EventReader, EndsWhenItIsTold) {
     int seen = 0;
     EXPECT_FALSE(reader.push("data: 1\n\ndata: 2\n\n", [&](std::string_view) { return ++seen < 1; }));
     EXPECT_EQ(seen, 1);
+}
+
+TEST(JsonDocument, IsBoundedInDepthAndDiscardedWhenItIsNone) {
+    const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+    EXPECT_TRUE(parse_document(nested(60)).is_array());
+    EXPECT_TRUE(parse_document(nested(100)).is_discarded());
+    EXPECT_TRUE(parse_document(nested(1'000'000)).is_discarded());
+    EXPECT_TRUE(parse_document(std::string(1'000'000, '[')).is_discarded());
+    EXPECT_TRUE(parse_document("{\"a\": 1").is_discarded());
+    EXPECT_TRUE(parse_document("").is_discarded());
+    EXPECT_EQ(parse_document("{\"a\": [1, {\"b\": 2}]}").dump(), "{\"a\":[1,{\"b\":2}]}");
 }
 
 TEST(HttpExchange, ASilentPortIsAnErrorThatNamesIt) {

@@ -14,7 +14,7 @@ namespace {
 
 using device::DType;
 
-// What a process takes of a discrete GPU before it allocates anything. Where the device was read, it is gone already.
+// What the driver takes for a process before it allocates anything. A discrete GPU is read behind it.
 constexpr uint64_t kCudaContext_bytes = uint64_t{640} << 20;
 
 Result<DType> kv_dtype(const ModelFlags& flags) {
@@ -98,6 +98,7 @@ PlanInput plan_input(const ModelOutline& outline, const ModelFlags& flags, uint6
     const model::Model* model = outline.model.get();
     const device::Device& device = outline.device;
     const model::Spec& spec = model->spec();
+    const bool behind_context = device.is_cpu() || (outline.described == nullptr && !device.unified_memory);
     PlanInput input{.memory = outline.memory,
                     .host_memory = device.is_cpu() || device.unified_memory,
                     .device_name = device.name,
@@ -112,7 +113,7 @@ PlanInput plan_input(const ModelOutline& outline, const ModelFlags& flags, uint6
                                 *model, device, step_options(flags, model->spec(), sequences, context));
                             return static_cast<uint64_t>(memory.total_bytes() - memory.state_bytes);
                         },
-                    .context_bytes = outline.described != nullptr ? kCudaContext_bytes : 0,
+                    .context_bytes = behind_context ? 0 : kCudaContext_bytes,
                     .budget_bytes = unsigned_of(flags.memory_budget_bytes),
                     .share_bytes = {},
                     .kv_bytes = unsigned_of(flags.kv_cache_bytes),

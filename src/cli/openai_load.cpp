@@ -2,6 +2,7 @@
 
 #include "base/files.h"
 #include "base/in_quotes.h"
+#include "cli/json_document.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -26,7 +27,7 @@ std::vector<std::pair<std::string, std::string>> key_fields(const OpenAiServer& 
 
 // The message of an error body of any of the usual shapes, else its beginning.
 std::string error_text(const std::string& body) {
-    const Json json = Json::parse(body, nullptr, false);
+    const Json json = parse_document(body);
     if (json.is_object()) {
         const auto error = json.find("error");
         if (error != json.end() && error->is_object() && error->contains("message") && (*error)["message"].is_string())
@@ -48,7 +49,7 @@ public:
     bool take(std::string_view data) {
         if (data == "[DONE]") return false;
         const auto now = BenchClock::now();
-        const Json chunk = Json::parse(data.begin(), data.end(), nullptr, false);
+        const Json chunk = parse_document(data);
         if (!chunk.is_object()) return true;
         if (chunk.contains("error")) {
             failure_ = error_text(std::string(data));
@@ -94,7 +95,12 @@ private:
             return object.contains("tool_calls");
         };
         const auto delta = choice.find("delta");
-        if (has_text(delta != choice.end() && delta->is_object() ? *delta : choice)) piece_arrivals_.push_back(now);
+        const bool chat = delta != choice.end() && delta->is_object();
+        // A completion's piece may be empty: half a character, held back. A chat's first one is its role.
+        const auto text = choice.find("text"), finish = choice.find("finish_reason");
+        const bool held_back =
+            !chat && text != choice.end() && text->is_string() && (finish == choice.end() || finish->is_null());
+        if (held_back || has_text(chat ? *delta : choice)) piece_arrivals_.push_back(now);
     }
 
     StreamTimes times_;
@@ -136,7 +142,7 @@ Result<ServerIdentity> ask_identity(const OpenAiServer& server) {
     if (answer.status != 200)
         return error(ErrorCode::peer_failed, "GET /v1/models was answered {}: {}", answer.status,
                      error_text(answer.body));
-    const Json json = Json::parse(answer.body, nullptr, false);
+    const Json json = parse_document(answer.body);
     const auto data = json.is_object() ? json.find("data") : json.end();
     if (!json.is_object() || data == json.end() || !data->is_array() || data->empty() || !(*data)[0].is_object() ||
         !(*data)[0].contains("id") || !(*data)[0]["id"].is_string())
@@ -163,7 +169,7 @@ Result<std::vector<OpenAiRequest>> read_requests(const std::filesystem::path& fi
         const auto refuse = [&](std::string_view what) {
             return error(ErrorCode::usage, "{}:{}: {}", file.string(), line, what);
         };
-        Json body = Json::parse(row.begin(), row.end(), nullptr, false);
+        Json body = parse_document(row);
         if (!body.is_object()) return refuse("expected a request's body, a JSON object");
         if (body.contains("body") && body["body"].is_object()) {
             Json inner = std::move(body["body"]);
