@@ -84,21 +84,30 @@ Result<void> read_key_file(const std::string& path, std::vector<std::string>& ke
     return {};
 }
 
-// The figures of /metrics that only whoever loaded the model knows. Filled once, before the model is ready.
+// The figures of /metrics that only whoever loaded the model knows, filled once before the model is ready, and whether
+// the guard lets new work in.
 class Figures {
 public:
     void set(std::vector<server::Gauge> gauges) {
         const std::lock_guard lock(mutex_);
         gauges_ = std::move(gauges);
     }
+    void set_admission(bool open) {
+        const std::lock_guard lock(mutex_);
+        open_ = open;
+    }
     std::vector<server::Gauge> get() const {
         const std::lock_guard lock(mutex_);
-        return gauges_;
+        std::vector<server::Gauge> gauges = gauges_;
+        gauges.push_back(
+            {"admission_open", "1 while new work is taken, 0 while the host is short of memory.", open_ ? 1.0 : 0.0});
+        return gauges;
     }
 
 private:
     mutable std::mutex mutex_;
     std::vector<server::Gauge> gauges_;
+    bool open_ = true;
 };
 
 std::vector<server::Gauge> figures_of(const Session& session) {
@@ -183,10 +192,12 @@ Result<std::unique_ptr<server::Server>> listen_for(const ServeFlags& flags, cons
 
 // On memory that the host's programs share: admission closes before the kernel stalls. Null on a discrete GPU.
 Result<std::unique_ptr<MemoryGuard>> watch_memory(Session& session, server::Server& server,
-                                                  const std::shared_ptr<Log>& log) {
+                                                  const std::shared_ptr<Log>& log,
+                                                  const std::shared_ptr<Figures>& figures) {
     if (!session.device().is_cpu() && !session.device().unified_memory) return std::unique_ptr<MemoryGuard>();
     MemoryGuard::Options options;
-    options.on_change = [&session, &server, log](Admittance state, const MemoryPressure& pressure) {
+    options.on_change = [&session, &server, log, figures](Admittance state, const MemoryPressure& pressure) {
+        figures->set_admission(state == Admittance::open);
         if (state == Admittance::open) {
             server.set_refusing(std::nullopt);
             log->line(fmt::format("memory: {}: new requests are taken again", describe(pressure)));
@@ -262,7 +273,7 @@ Result<int> serve(ServeFlags flags, const Settings& settings) {
     loader.join();
     if (failure) return *failure;
 
-    TRY(const std::unique_ptr<MemoryGuard> guard, watch_memory(*session, *server, log));
+    TRY(const std::unique_ptr<MemoryGuard> guard, watch_memory(*session, *server, log, figures));
     log->say(model_text(*session));
     log->say(cost_text(*session));
     log->say(fmt::format("READY in {:.1f} s", std::chrono::duration<double>(Clock::now() - start).count()));

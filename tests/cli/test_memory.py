@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import threading
@@ -75,7 +76,9 @@ def test_new_work_is_refused_before_memory_ends_and_taken_again_after(host, nano
     status, fields, answer = completion(server, 4)
     assert status == 503 and fields["Retry-After"] == "5"
     assert answer["error"]["code"] == "overloaded" and "6.00 GiB of 121.00 GiB" in answer["error"]["message"]
-    assert server.request("GET", "/health/live")[0] == 200 and server.request("GET", "/metrics")[0] == 200
+    assert server.request("GET", "/health/live")[0] == 200
+    metrics = server.request("GET", "/metrics")
+    assert metrics[0] == 200 and re.search(r"^nibble_admission_open{.*} 0$", metrics[2].decode(), re.MULTILINE)
     host.available(8.5)  # between the limits: as it was
     time.sleep(0.5)
     assert completion(server, 4)[0] == 503
