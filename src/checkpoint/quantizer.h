@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "checkpoint/input_statistics.h"
 #include "checkpoint/linear_modules.h"
 #include "checkpoint/quant_rules.h"
 #include "numeric/encode.h"
@@ -22,6 +23,8 @@ namespace nibble::checkpoint {
 
 struct QuantizeOptions {
     numeric::ScaleSearch search = numeric::ScaleSearch::mse;
+    // The search weighs columns by them, and NVFP4 matrices get an input_scale. Null: not calibrated.
+    const InputStatistics* inputs = nullptr;
     ThreadPool* threads = nullptr;
     // From the calling thread or a worker, one at a time: bytes of the source that are done. False ends the work with
     // `cancelled`.

@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/thread_pool.h"
 #include "checkpoint/quantizer.h"
+#include "cli/calibration.h"
 #include "cli/flags.h"
 #include "cli/option_checks.h"
 #include "cli/progress.h"
@@ -32,7 +33,8 @@ using Clock = std::chrono::steady_clock;
 
 struct QuantizeFlags {
     std::string model, out;
-    std::string scheme, head, attention, mamba, search = "mse";
+    std::string scheme, head, attention, mamba, search = "mse", calibrate;
+    int64_t calibrate_tokens = 8192;
     int threads = 0;
     bool json = false, dry_run = false, modules = false;
     std::string config;
@@ -135,10 +137,15 @@ Result<int> quantize(const QuantizeFlags& flags, const Settings& settings) {
     install_interrupt();
     ThreadPool threads(flags.threads);
     ProgressBar bar(stderr_is_terminal());
+    checkpoint::InputStatistics inputs;
+    if (!flags.calibrate.empty()) {
+        TRY(inputs, observe_inputs(flags.model, flags.calibrate, flags.calibrate_tokens, threads, bar));
+    }
     const auto start = Clock::now();
     TRY(const auto report,
         checkpoint::quantize(*source, modules, assignment.encodings, flags.out,
                              {.search = flags.search == "mse" ? numeric::ScaleSearch::mse : numeric::ScaleSearch::none,
+                              .inputs = flags.calibrate.empty() ? nullptr : &inputs,
                               .threads = &threads,
                               .progress =
                                   [&](int64_t bytes, int64_t total) {
@@ -213,6 +220,14 @@ void add_quantize(CLI::App& program, Action& action) {
         ->capture_default_str()
         ->check(one_of({"none", "mse"}))
         ->type_name("NAME");
+    verb.add_option("--calibrate", flags->calibrate,
+                    "A text for the model to read first: the search weighs by what it sees")
+        ->check(existing_file())
+        ->type_name("FILE");
+    verb.add_option("--calibrate-tokens", flags->calibrate_tokens, "How much of it")
+        ->capture_default_str()
+        ->check(in_range<int64_t>(16, 1 << 24))
+        ->type_name("N");
     verb.add_option("--threads", flags->threads, "Workers; 0: the physical cores")
         ->capture_default_str()
         ->check(in_range(0, 4096))

@@ -37,6 +37,7 @@ constexpr int kBelow = 4, kAbove = 5;
 
 struct Block {
     F value[kParts];
+    F weight[kParts];  // of the columns
 };
 
 // Adding 1.5 · 2^23 steps rounds a magnitude to a whole number of steps, to even; the sum's low bits are that number.
@@ -83,6 +84,12 @@ HWY_INLINE float sum_of_squares(const F (&values)[kParts]) {
     return hn::GetLane(hn::SumOfLanes(Floats(), sum));
 }
 
+HWY_INLINE float weighted_squares(const F (&values)[kParts], const F (&weights)[kParts]) {
+    F sum = hn::Mul(hn::Mul(values[0], values[0]), weights[0]);
+    for (size_t i = 1; i < kParts; ++i) sum = hn::Add(sum, hn::Mul(hn::Mul(values[i], values[i]), weights[i]));
+    return hn::GetLane(hn::SumOfLanes(Floats(), sum));
+}
+
 // Sixteen codes, a byte each, to eight bytes, the first code low.
 HWY_INLINE void pack(const uint8_t* codes, uint8_t* into) {
     for (int half = 0; half < 2; ++half) {
@@ -95,7 +102,7 @@ HWY_INLINE void pack(const uint8_t* codes, uint8_t* into) {
     }
 }
 
-// The E4M3 code near `plain` with the least squared error; of equals the one nearest to it from below.
+// The E4M3 code near `plain` with the least weighted error, the lowest of equals.
 uint8_t searched_scale(const Block& block, uint8_t plain, float scale) {
     const int first = std::max(int{plain} - kBelow, 1), last = std::min(int{plain} + kAbove, 0x7E);
     uint8_t best = plain;
@@ -105,7 +112,7 @@ uint8_t searched_scale(const Block& block, uint8_t plain, float scale) {
         const F inverse = hn::Set(Floats(), 1.0f / step);
         F errors[kParts];
         for (size_t i = 0; i < kParts; ++i) errors[i] = rounding_error(hn::Mul(hn::Abs(block.value[i]), inverse));
-        const float error = sum_of_squares(errors) * step * step;
+        const float error = weighted_squares(errors, block.weight) * step * step;
         if (error < least) {
             least = error;
             best = static_cast<uint8_t>(code);
@@ -143,8 +150,8 @@ float largest_magnitude(std::span<const float> values) {
     return largest;
 }
 
-EncodingError nvfp4_encode(std::span<const float> values, float scale, ScaleSearch search, std::span<uint8_t> codes,
-                           std::span<uint8_t> scales) {
+EncodingError nvfp4_encode(std::span<const float> values, float scale, ScaleSearch search,
+                           std::span<const float> weights, std::span<uint8_t> codes, std::span<uint8_t> scales) {
     const Floats d;
     const float six_scales = 6.0f * scale;
     EncodingError lost;
@@ -154,6 +161,8 @@ EncodingError nvfp4_encode(std::span<const float> values, float scale, ScaleSear
         F most = hn::Zero(d);
         for (size_t i = 0; i < kParts; ++i) {
             block.value[i] = hn::LoadU(d, from + i * kLanes);
+            block.weight[i] =
+                weights.empty() ? hn::Set(d, 1.0f) : hn::LoadU(d, weights.data() + b * kNvfp4Group + i * kLanes);
             most = hn::Max(most, hn::Abs(block.value[i]));
         }
         float wanted = hn::GetLane(hn::MaxOfLanes(d, most)) / six_scales;
@@ -171,6 +180,7 @@ EncodingError nvfp4_encode(std::span<const float> values, float scale, ScaleSear
                            nibbles + i * kLanes);
             }
             lost.squared_error += static_cast<double>(sum_of_squares(errors)) * step * step;
+            lost.weighted_error += static_cast<double>(weighted_squares(errors, block.weight)) * step * step;
         }
         lost.squared_value += static_cast<double>(sum_of_squares(block.value));
         pack(nibbles, codes.data() + b * (kNvfp4Group / 2));
@@ -220,7 +230,8 @@ EncodingError fp8_encode(std::span<const float> values, float scale, std::span<u
         block(rest, rest_codes);
         std::copy_n(rest_codes, values.size() - i, codes.begin() + static_cast<ptrdiff_t>(i));
     }
-    return {.squared_error = squared_error * scale * scale, .squared_value = squared_value};
+    const double error = squared_error * scale * scale;
+    return {.squared_error = error, .squared_value = squared_value, .weighted_error = error};
 }
 
 }  // namespace nibble::numeric::HWY_NAMESPACE
@@ -247,10 +258,11 @@ float largest_magnitude(std::span<const float> values) {
     return HWY_DYNAMIC_DISPATCH(largest_magnitude)(values);
 }
 
-EncodingError nvfp4_encode(std::span<const float> values, float scale, ScaleSearch search, std::span<uint8_t> codes,
-                           std::span<uint8_t> scales) {
-    CHECK(codes.size() * 2 == values.size() && scales.size() * kNvfp4Group == values.size() && scale > 0.0f);
-    return HWY_DYNAMIC_DISPATCH(nvfp4_encode)(values, scale, search, codes, scales);
+EncodingError nvfp4_encode(std::span<const float> values, float scale, ScaleSearch search,
+                           std::span<const float> weights, std::span<uint8_t> codes, std::span<uint8_t> scales) {
+    CHECK(codes.size() * 2 == values.size() && scales.size() * kNvfp4Group == values.size() && scale > 0.0f &&
+          (weights.empty() || weights.size() == values.size()));
+    return HWY_DYNAMIC_DISPATCH(nvfp4_encode)(values, scale, search, weights, codes, scales);
 }
 
 EncodingError fp8_encode(std::span<const float> values, float scale, std::span<uint8_t> codes) {

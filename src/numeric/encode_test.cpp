@@ -44,7 +44,7 @@ TEST(Encode, PlainNvfp4IsTheDefinition) {
             const float scale = nvfp4_global_scale(row);
             std::vector<uint8_t> codes(row.size() / 2), scales(row.size() / 16), codes2 = codes, scales2 = scales;
             nvfp4_quantize_row(row, scale, codes, scales);
-            const EncodingError lost = nvfp4_encode(row, scale, ScaleSearch::none, codes2, scales2);
+            const EncodingError lost = nvfp4_encode(row, scale, ScaleSearch::none, {}, codes2, scales2);
             ASSERT_EQ(scales, scales2) << spread;
             ASSERT_EQ(codes, codes2) << spread;
             std::vector<float> back(row.size());
@@ -57,8 +57,8 @@ TEST(Encode, ASearchNeverLosesMoreThanThePlainScale) {
     const auto row = values(5, 16 * 2000, 2);
     const float scale = nvfp4_global_scale(row) * 1.5f;  // room above the largest block
     std::vector<uint8_t> codes(row.size() / 2), scales(row.size() / 16), codes2 = codes, scales2 = scales;
-    nvfp4_encode(row, scale, ScaleSearch::none, codes, scales);
-    nvfp4_encode(row, scale, ScaleSearch::mse, codes2, scales2);
+    nvfp4_encode(row, scale, ScaleSearch::none, {}, codes, scales);
+    nvfp4_encode(row, scale, ScaleSearch::mse, {}, codes2, scales2);
     std::vector<float> plain(row.size()), searched(row.size());
     nvfp4_dequantize_row(codes, scales, scale, plain);
     nvfp4_dequantize_row(codes2, scales2, scale, searched);
@@ -74,6 +74,24 @@ TEST(Encode, ASearchNeverLosesMoreThanThePlainScale) {
         all_searched += other;
     }
     EXPECT_LT(all_searched, all_plain * 0.95);
+}
+
+TEST(Encode, AWeightedSearchServesTheColumnsThatCount) {
+    const auto row = values(6, 16 * 2000, 1);
+    const float scale = nvfp4_global_scale(row) * 1.5f;
+    std::vector<float> weights(row.size(), 1e-3f);
+    for (size_t i = 5; i < weights.size(); i += 16) weights[i] = 1;
+    std::vector<uint8_t> codes(row.size() / 2), scales(row.size() / 16);
+    const auto error_there = [&](std::span<const float> weighted_by) {
+        nvfp4_encode(row, scale, ScaleSearch::mse, weighted_by, codes, scales);
+        std::vector<float> back(row.size());
+        nvfp4_dequantize_row(codes, scales, scale, back);
+        double sum = 0;
+        for (size_t i = 5; i < row.size(); i += 16)
+            sum += std::pow(static_cast<double>(row[i]) - static_cast<double>(back[i]), 2);
+        return sum;
+    };
+    EXPECT_LT(error_there(weights), error_there({}) * 0.5);
 }
 
 TEST(Encode, Fp8IsTheDefinition) {

@@ -245,6 +245,33 @@ def test_the_search_loses_less_and_the_report_is_true(nibble, tmp_path):
     assert all(searched < 0.9 * plain for plain, searched in errors.values())
 
 
+def test_a_calibrated_model_is_closer_to_its_source(nibble, tmp_path):
+    """Inputs of very different size: an error where they are large costs more, and the search knows it."""
+    folder = tiny_model.write(tmp_path / "in")
+    tensors, rng = read_raw(folder), np.random.default_rng(5)
+    for name, (dtype, shape, _) in list(tensors.items()):
+        if name.endswith("norm.weight"):
+            sizes = np.exp(rng.standard_normal(shape) * 1.5).astype(np.float32)
+            tensors[name] = (dtype, shape, bf16_bits(sizes).tobytes() if dtype == "BF16" else sizes.tobytes())
+    write_safetensors(folder / "model.safetensors", tensors)
+    text = tmp_path / "text"
+    text.write_text("The quick brown fox jumps over the lazy dog. " * 40)
+    divergence = {}
+    for name, flags in {"max": ["--search", "none"], "mse": [], "calibrated": ["--calibrate", text]}.items():
+        result = nibble("quantize", folder, tmp_path / name, "--scheme", "all-nvfp4", *flags)
+        assert result.returncode == 0, result.stderr
+        result = nibble("eval", tmp_path / name, "--against", folder, "--text", text, "--window", "128", "--json")
+        assert result.returncode == 0, result.stderr
+        divergence[name] = json.loads(result.stdout)["text"]["kl"]["mean"]
+    assert divergence["calibrated"] < 0.9 * divergence["mse"] and divergence["mse"] < divergence["max"]
+    found = read_raw(tmp_path / "calibrated")
+    for name in ("q_proj", "k_proj", "v_proj"):
+        scale = floats_of(found[f"model.layers.0.self_attn.{name}.input_scale"])
+        assert scale == floats_of(found["model.layers.0.self_attn.q_proj.input_scale"]) and 0 < scale < 1
+    config = json.loads((tmp_path / "calibrated" / "config.json").read_text())["quantization_config"]
+    assert config["quant_algo"] == "NVFP4"
+
+
 def test_the_result_does_not_depend_on_threads(nibble, tmp_path):
     folder = tiny_model.write(tmp_path / "in")
     for threads in ("1", "3"):

@@ -30,7 +30,8 @@ FORMAT = 1  # of the folder: raise it when what is written changes
 NAME = "SmolLM2-135M-Instruct"
 RECORD = "conversion.json"
 # docs/numerics.md has the table by which the head's format was chosen.
-QUANTIZE = ("--scheme", "all-nvfp4", "--head", "fp8")
+CALIBRATION = Path(__file__).resolve().parents[2] / "tests" / "data" / "english.txt"
+QUANTIZE = ("--scheme", "all-nvfp4", "--head", "fp8", "--calibrate", str(CALIBRATION))
 
 # GGUF token types (llama.cpp's llama_token_type).
 CONTROL, USER_DEFINED = 3, 4
@@ -434,7 +435,7 @@ def make(source_path: Path, source_sha256: str, folder: Path) -> None:
 def quantized(binary: Path, source: Path) -> Path:
     """The NVFP4 folder beside the BF16 one, made by `binary` where it is not there yet."""
     folder = source.with_name(f"{source.name}-NVFP4")
-    of = json.dumps([json.loads((source / RECORD).read_text()), QUANTIZE])
+    of = json.dumps([json.loads((source / RECORD).read_text()), QUANTIZE[:-1], sha256(CALIBRATION)])
     digest = hashlib.sha256(of.encode()).hexdigest()
     if is_whole(folder, digest):
         return folder

@@ -2,6 +2,7 @@
 #include "ops/linear/linear.h"
 
 #include "ops/element.h"
+#include "ops/input_observer.h"
 #include "ops/linear/cpu_rows.h"
 #include "ops/linear/cuda_rows.h"
 #include "ops/norm/norm.h"
@@ -87,6 +88,7 @@ void linear(OpContext& context, const LinearArgs& a) {
     CHECK(a.norm_weight.empty() || (a.norm_weight.elements() == k && is_activation(a.norm_weight.dtype())),
           "{}: norm_weight is {}", a.weight.name, a.norm_weight.describe());
     if (rows == 0) return;
+    observe_input(context, a.weight.name, a.x, a.norm_weight, a.norm_eps);
     if (!a.norm_weight.empty() && !context.device->is_cpu() && a.weight.layout == WeightLayout::row_major) {
         device::ArenaScope scope(*context.arena);  // no CUDA row normalises what it multiplies by row-major weights
         LinearArgs plain = a;

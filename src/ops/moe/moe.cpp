@@ -2,6 +2,7 @@
 #include "ops/moe/moe.h"
 
 #include "ops/element.h"
+#include "ops/input_observer.h"
 #include "ops/moe/activation.h"
 #include "ops/moe/cpu_rows.h"
 #include "ops/moe/cuda_rows.h"
@@ -139,6 +140,8 @@ void moe(OpContext& context, const MoeArgs& a) {
     CHECK(a.shared_gate.empty() || (a.shared_gate.n == 1 && a.shared_gate.k == width && !a.shared_up.empty()));
     CHECK(a.expert_tokens.empty() || (a.expert_tokens.dtype() == DType::i32 && a.expert_tokens.elements() == experts));
     if (a.x.dim(0) == 0) return;
+    observe_input(context, a.up.first.name, a.x, a.norm_weight, a.norm_eps);
+    if (!a.shared_up.empty()) observe_input(context, a.shared_up.name, a.x, a.norm_weight, a.norm_eps);
     if (context.mode == Mode::profile && a.expert_tokens.empty()) return count_experts(context, a);
     if (!a.norm_weight.empty() && context.device->is_cpu()) {  // the CPU's rows take a normed input
         device::ArenaScope scope(*context.arena);
