@@ -31,9 +31,9 @@ using W = hn::Vec<Words>;
 constexpr size_t kLanes = hn::MaxLanes(Floats());
 constexpr size_t kParts = kNvfp4Group / kLanes;
 
-// A scale's neighbours that a search looks at: E4M3 codes below the plain one (the largest values are cut), and above
-// (they are met by 4 or 3 instead of 6). There are eight codes to a factor of two.
-constexpr int kBelow = 4, kAbove = 5;
+// A scale's neighbours that a search looks at, as E4M3 codes, of which eight make a factor of two: below, the largest
+// values are cut, for columns that count more; above, they are met by 4 or 3 instead of 6.
+constexpr int kBelow = 8, kAbove = 8;
 
 struct Block {
     F value[kParts];
