@@ -1,0 +1,165 @@
+"""`nibble eval`: its figures against NumPy on the log-probabilities that it stores, its gates, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tiny_model
+
+OK, USAGE, GATE = 0, 2, 7
+TEXT = "It was the best of times, it was the worst of times. Ünïcödé <|im_end|> too. " * 5
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A model, and one like it with other weights."""
+    place = tmp_path_factory.mktemp("eval")
+    one, other = tiny_model.write(place / "one"), tiny_model.write(place / "other")
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    rng = np.random.default_rng(1)
+    begin = 8 + int.from_bytes(weights[:8], "little")
+    bits = np.frombuffer(weights, np.uint16, offset=begin).copy()
+    values = (bits.astype(np.uint32) << 16).view(np.float32)
+    changed = (values * (1 + 0.1 * rng.standard_normal(values.shape))).astype(np.float32).view(np.uint32) >> 16
+    weights[begin:] = changed.astype(np.uint16).tobytes()
+    (other / "model.safetensors").write_bytes(weights)
+    (place / "text").write_text(TEXT)
+    return one, other, place / "text"
+
+
+def evaluated(nibble, *arguments) -> dict:
+    result = nibble("eval", *arguments, "--json")
+    assert result.returncode == OK, result.stderr
+    return json.loads(result.stdout)
+
+
+def stored(path) -> tuple[np.ndarray, np.ndarray]:
+    """([rows, V] log-probabilities by token, those of the text's own tokens) of a reference of the whole vocabulary."""
+    data = path.read_bytes()
+    assert data[:8] == b"nibbleKL"
+    version, top = np.frombuffer(data, np.uint32, 2, 8)
+    vocab, rows, _ = np.frombuffer(data, np.uint64, 3, 16)
+    assert version == 1 and top == vocab
+    table = np.frombuffer(data, np.uint8, offset=40).reshape(int(rows), -1)
+    own = table[:, :4].copy().view(np.float32)[:, 0]
+    tokens = table[:, 4 : 4 + 4 * top].copy().view(np.int32)
+    logprobs = np.empty((rows, vocab))
+    np.put_along_axis(logprobs, tokens.astype(np.int64), table[:, 4 + 4 * top :].copy().view(np.float32), 1)
+    return logprobs, own
+
+
+def test_perplexity_and_divergence_are_the_sums_written_out(nibble, folders, tmp_path):
+    one, other, text = folders
+    flags = ["--text", text, "--window", "64", "--reference-top", "259"]
+    tables = {}
+    for folder in (one, other):
+        found = evaluated(nibble, folder, *flags, "--save-reference", tmp_path / folder.name)["text"]
+        logprobs, own = tables[folder] = stored(tmp_path / folder.name)
+        assert np.abs(np.exp(logprobs).sum(1) - 1).max() < 1e-4
+        assert found["tokens"] == len(TEXT.encode()) and found["predicted"] == len(own)
+        assert found["perplexity"] == pytest.approx(np.exp(-own.mean(dtype=np.float64)), rel=1e-5)
+    p, q = tables[one][0], tables[other][0]
+    kl = (np.exp(p) * (p - q)).sum(1)
+    assert kl.mean() > 1e-3
+    same = (p.argmax(1) == q.argmax(1)).mean()
+    against = evaluated(nibble, other, *flags, "--against", one)["text"]
+    reference = evaluated(nibble, other, *flags, "--reference", tmp_path / one.name)["text"]
+    for found in (against, reference):
+        assert found["kl"]["mean"] == pytest.approx(kl.mean(), rel=1e-3)
+        assert found["kl"]["max"] == pytest.approx(kl.max(), rel=1e-3)
+        assert found["same_best"] == pytest.approx(same)
+        assert found["reference_perplexity"] == pytest.approx(np.exp(-tables[one][1].mean(dtype=np.float64)), rel=1e-5)
+    assert evaluated(nibble, one, *flags, "--against", one)["text"]["kl"]["max"] == 0
+
+
+def test_of_few_stored_tokens_the_divergence_is_less(nibble, folders, tmp_path):
+    one, other, text = folders
+    flags = ["--text", text, "--window", "100"]
+    whole = evaluated(nibble, other, *flags, "--against", one)["text"]["kl"]["mean"]
+    before = 0
+    for top in (1, 16, 128):
+        evaluated(nibble, one, *flags, "--save-reference", tmp_path / "r", "--reference-top", top)
+        part = evaluated(nibble, other, *flags, "--reference", tmp_path / "r")["text"]["kl"]["mean"]
+        assert before < part < whole
+        before = part
+
+
+def test_a_window_is_read_in_steps_and_they_change_nothing(nibble, folders, tmp_path):
+    one, _, text = folders
+    tables = []
+    for tokens in ("200", "300"):  # one step, and two
+        flags = ["--text", text, "--window", "300", "--tokens", tokens, "--reference-top", "259"]
+        evaluated(nibble, one, *flags, "--save-reference", tmp_path / tokens)
+        tables.append(stored(tmp_path / tokens)[0])
+    assert len(tables[1]) == 299 and (tables[0] == tables[1][:199]).all()
+
+
+def test_tasks_are_counted_and_gates_decide_the_exit_code(nibble, folders, tmp_path):
+    one, _, text = folders
+    said = nibble("run", one, "hello", "--temperature", "0", "--max-tokens", "6").stdout.strip()
+    tasks = tmp_path / "tasks.jsonl"
+    lines = [
+        {"prompt": "hello", "answer": said, "task": "say"},
+        {"messages": [{"role": "user", "content": "hello"}], "answer": ["no", said], "task": "say"},
+        {"prompt": "hello", "answer": "no such thing", "task": "other"},
+        {"prompt": "hello", "answer": said[:1], "match": "starts", "task": "other"},
+    ]
+    tasks.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    flags = ["--tasks", tasks, "--max-tokens", "6"]
+    found = evaluated(nibble, one, *flags)["tasks"]
+    assert (found["right"], found["count"], found["accuracy"]) == (3, 4, 0.75)
+    assert found["by_task"] == {"say": 1.0, "other": 0.5}
+    assert nibble("eval", one, *flags, "--min-accuracy", "0.75").returncode == OK
+    missed = nibble("eval", one, *flags, "--min-accuracy", "0.8")
+    assert missed.returncode == GATE and "--min-accuracy 0.8: found 0.75" in missed.stderr
+    assert "3 of 4" in missed.stdout
+    missed = nibble("eval", one, "--text", text, "--window", "99", "--max-ppl", "1.5", "--max-kl", "1", "--against", one)
+    assert missed.returncode == GATE and "--max-ppl 1.5" in missed.stderr and "--max-kl" not in missed.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", ":1: "),
+        ("[]", "expected a JSON object"),
+        ('{"answer": "x"}', "prompt, messages"),
+        ('{"prompt": "a", "messages": [], "answer": "x"}', "prompt, messages"),
+        ('{"prompt": 5, "answer": "x"}', "prompt: expected a string"),
+        ('{"messages": [], "answer": "x"}', "messages: expected"),
+        ('{"messages": [1], "answer": "x"}', "messages: expected"),
+        ('{"prompt": "a"}', "answer: expected"),
+        ('{"prompt": "a", "answer": []}', "answer: expected"),
+        ('{"prompt": "a", "answer": " "}', "answer: expected"),
+        ('{"prompt": "a", "answer": ["x", 1]}', "answer: expected"),
+        ('{"prompt": "a", "answer": "x", "match": "near"}', "match: expected"),
+        ("", "expected tasks, found none"),
+    ],
+)
+def test_a_wrong_task_is_named_with_its_line(nibble, folders, tmp_path, line, says):
+    (tmp_path / "tasks").write_text(line)
+    result = nibble("eval", folders[0], "--tasks", tmp_path / "tasks")
+    assert result.returncode not in (OK, GATE) and says in result.stderr
+
+
+def test_what_does_not_go_together_is_refused(nibble, folders, tmp_path):
+    one, _, text = folders
+    evaluated(nibble, one, "--text", text, "--window", "64", "--save-reference", tmp_path / "r")
+    for arguments, says in [
+        ([], "--text"),
+        (["--text", text, "--max-kl", "1"], "--against"),
+        (["--text", text, "--min-accuracy", "0.5"], "--tasks"),
+        (["--tasks", text, "--against", one], "--text"),
+        (["--text", text, "--against", one, "--reference", tmp_path / "r"], "one of them"),
+        (["--text", text, "--window", "65", "--reference", tmp_path / "r"], "another text"),
+        (["--text", text, "--window", "100000"], "context is 512"),
+    ]:
+        result = nibble("eval", one, *arguments)
+        assert result.returncode == USAGE and says in result.stderr, (arguments, result.stderr)
+    (tmp_path / "cut").write_bytes((tmp_path / "r").read_bytes()[:-1])
+    result = nibble("eval", one, "--text", text, "--window", "64", "--reference", tmp_path / "cut")
+    assert result.returncode == 3 and "cut short" in result.stderr
+    (tmp_path / "short").write_text("a")
+    result = nibble("eval", one, "--text", tmp_path / "short")
+    assert result.returncode == USAGE and "tokens" in result.stderr
