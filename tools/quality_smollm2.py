@@ -39,6 +39,8 @@ OURS = {
     "NVFP4 calibrated search, head FP8": (*NVFP4, "--head", "fp8", *CALIBRATE),
     "NVFP4 max, head NVFP4": (*NVFP4, "--search", "none"),
     "NVFP4 calibrated search, head NVFP4": (*NVFP4, *CALIBRATE),
+    "W4A4 calibrated search, head BF16": (*NVFP4, "--head", "keep", *CALIBRATE),
+    "W4A4 calibrated search, head NVFP4": (*NVFP4, *CALIBRATE),
 }
 # name -> llama.cpp's file type
 THEIRS = {"Q4_K_M": 15, "Q4_0": 2, "IQ4_NL": 25, "Q8_0": 7}
@@ -155,7 +157,8 @@ def main() -> int:
             smollm2.make(quantized, smollm2.sha256(quantized), folder)
             stored, weights = weight_bytes(quantized)
         said = subprocess.run(
-            [arguments.nibble, "eval", folder, "--reference", reference, *on_text, "--json"],
+            [arguments.nibble, "eval", folder, "--reference", reference, *on_text, "--json"]
+            + ["--w4a4"] * name.startswith("W4A4"),
             check=True,
             capture_output=True,
             text=True,

@@ -33,10 +33,10 @@ Result<checkpoint::InputStatistics> observe_inputs(const std::string& model, con
     ModelFlags flags;
     flags.model = model;
     flags.device = "cpu";
-    TRY(const auto scorer,
-        TextScorer::open(flags, kWindow, threads, [&](std::string_view stage, int64_t bytes, int64_t total) {
-            bar.update(stage, bytes, total);
-        }));
+    TRY(const auto scorer, TextScorer::open(flags, kWindow, threads, TextScorer::Activations::as_they_are,
+                                            [&](std::string_view stage, int64_t bytes, int64_t total) {
+                                                bar.update(stage, bytes, total);
+                                            }));
     bar.clear();
     std::vector<text::TokenId> ids = scorer->tokenizer().encode(words, {.parse_special = false});
     if (static_cast<int64_t>(ids.size()) > tokens) ids.resize(static_cast<size_t>(tokens));

@@ -44,7 +44,7 @@ struct EvalFlags {
     std::string text, against, reference, save_reference, tasks;
     int64_t window = 1024, tokens = 0, reference_top = 256, max_tokens = 512;
     std::optional<double> max_ppl, max_kl, min_accuracy;
-    bool json = false;
+    bool json = false, w4a4 = false;
 };
 
 // A text cut into windows that begin anew, each with what the tokenizer puts before a text.
@@ -93,7 +93,8 @@ public:
         : flags_(flags), threads_(threads), bar_(bar) {}
 
     Result<TextResult> run() {
-        TRY(model_, open(flags_.model));
+        TRY(model_,
+            open(flags_.model, flags_.w4a4 ? TextScorer::Activations::nvfp4 : TextScorer::Activations::as_they_are));
         TRY(windows_, read_windows(flags_, model_->tokenizer()));
         TRY_VOID(open_reference());
         const auto vocab = static_cast<size_t>(model_->vocab_size());
@@ -121,9 +122,9 @@ public:
     }
 
 private:
-    Result<std::unique_ptr<TextScorer>> open(const ModelFlags& flags) {
+    Result<std::unique_ptr<TextScorer>> open(const ModelFlags& flags, TextScorer::Activations activations) {
         auto scorer = TextScorer::open(
-            flags, flags_.window, threads_,
+            flags, flags_.window, threads_, activations,
             [&](std::string_view stage, int64_t bytes, int64_t total) { bar_.update(stage, bytes, total); });
         bar_.clear();
         return scorer;
@@ -146,7 +147,7 @@ private:
         if (flags_.against.empty()) return {};
         ModelFlags other = flags_.model;
         other.model = flags_.against;
-        TRY(against_, open(other));
+        TRY(against_, open(other, TextScorer::Activations::as_they_are));
         if (against_->vocab_size() != model_->vocab_size())
             return error(ErrorCode::usage, "--against {}: a vocabulary of {}, the model has {}", flags_.against,
                          against_->vocab_size(), model_->vocab_size());
@@ -310,6 +311,7 @@ Result<void> check(const EvalFlags& flags) {
     if (flags.text.empty() && (compares || !flags.save_reference.empty() || flags.max_ppl))
         return needs("--against, --reference, --save-reference, --max-ppl", "--text");
     if (flags.max_kl && !compares) return needs("--max-kl", "--against or --reference");
+    if (flags.w4a4 && (flags.text.empty() || !flags.tasks.empty())) return needs("--w4a4", "--text, and no --tasks");
     if (flags.min_accuracy && flags.tasks.empty()) return needs("--min-accuracy", "--tasks");
     return {};
 }
@@ -328,9 +330,9 @@ Result<int> eval(const EvalFlags& flags, const Settings& settings) {
         ThreadPool threads(flags.model.threads);
         TRY(const TextResult text, TextEvaluation(flags, threads, bar).run());
         const double ppl = std::exp(text.nll.mean);
-        record["text"] = {{"file", flags.text},          {"window", flags.window},  {"tokens", text.tokens},
-                          {"predicted", text.predicted}, {"seconds", text.seconds}, {"perplexity", ppl},
-                          {"nll", to_record(text.nll)}};
+        record["text"] = {{"file", flags.text},    {"w4a4", flags.w4a4},          {"window", flags.window},
+                          {"tokens", text.tokens}, {"predicted", text.predicted}, {"seconds", text.seconds},
+                          {"perplexity", ppl},     {"nll", to_record(text.nll)}};
         if (text.has_reference)
             record["text"].update(
                 {{"reference", flags.against.empty() ? flags.reference : flags.against},
@@ -389,6 +391,7 @@ void add_eval(CLI::App& program, Action& action) {
         ->capture_default_str()
         ->check(in_range<int64_t>(1, 65536))
         ->type_name("N");
+    verb.add_flag("--w4a4", flags->w4a4, "Round activations to NVFP4 by the input scales: what W4A4 would lose (CPU)");
     verb.add_option("--tasks", flags->tasks, "Questions with exact answers, a JSON object a line")
         ->check(existing_file())
         ->type_name("FILE");

@@ -21,9 +21,12 @@ class TextScorer {
 public:
     static constexpr int64_t kStepTokens = 256;
 
-    // Sequences of up to `window` tokens. `threads` must outlive the scorer. Errors: as Session::open.
+    enum class Activations : uint8_t { as_they_are, nvfp4 };  // nvfp4: W4A4, emulated (ops/nvfp4_activations.h)
+
+    // Sequences of up to `window` tokens. `threads` must outlive the scorer. Errors: as Session::open; for nvfp4 also
+    // unsupported where it cannot be emulated (a GPU, routed experts), usage where no matrix has an input scale.
     static Result<std::unique_ptr<TextScorer>> open(
-        const ModelFlags& flags, int64_t window, ThreadPool& threads,
+        const ModelFlags& flags, int64_t window, ThreadPool& threads, Activations activations,
         const std::function<void(std::string_view stage, int64_t bytes, int64_t total_bytes)>& progress);
 
     // Tokens [begin, begin + count) of a window, count <= kStepTokens: for each but the window's last the logits of
@@ -35,7 +38,6 @@ public:
     int64_t vocab_size() const { return executor_->limits().vocab_size; }
     int64_t max_context() const { return executor_->limits().max_context; }
     const std::string& name() const { return name_; }
-    int64_t weight_bytes() const { return executor_->model().spec().weight_bytes; }
 
 private:
     TextScorer() = default;
@@ -44,6 +46,7 @@ private:
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     std::unique_ptr<engine::ModelExecutor> executor_;
     std::vector<int32_t> pages_;
+    Activations activations_ = Activations::as_they_are;
 };
 
 }  // namespace nibble::cli

@@ -119,6 +119,19 @@ def test_tasks_are_counted_and_gates_decide_the_exit_code(nibble, folders, tmp_p
     assert missed.returncode == GATE and "--max-ppl 1.5" in missed.stderr and "--max-kl" not in missed.stderr
 
 
+def test_w4a4_needs_input_scales_and_loses_more(nibble, folders, tmp_path):
+    one, _, text = folders
+    for name, flags in {"plain": [], "calibrated": ["--calibrate", text]}.items():
+        result = nibble("quantize", one, tmp_path / name, "--scheme", "all-nvfp4", *flags)
+        assert result.returncode == OK, result.stderr
+    flags = ["--text", text, "--window", "64", "--against", one]
+    a16 = evaluated(nibble, tmp_path / "calibrated", *flags)["text"]["kl"]["mean"]
+    a4 = evaluated(nibble, tmp_path / "calibrated", *flags, "--w4a4")["text"]["kl"]["mean"]
+    assert a4 > 1.2 * a16
+    result = nibble("eval", tmp_path / "plain", *flags, "--w4a4")
+    assert result.returncode == USAGE and "no NVFP4 matrix has an input_scale" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

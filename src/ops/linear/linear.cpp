@@ -6,6 +6,9 @@
 #include "ops/linear/cpu_rows.h"
 #include "ops/linear/cuda_rows.h"
 #include "ops/norm/norm.h"
+#include "ops/nvfp4_activations.h"
+
+#include <vector>
 
 namespace nibble::ops {
 
@@ -64,6 +67,29 @@ std::vector<WeightRead> weights(const OpContext&, const LinearArgs& a) {
     return reads;
 }
 
+// W4A4, emulated: the input to codes times block scales, the weight's scale times the input's.
+void linear_of_rounded(OpContext& context, const LinearArgs& a) {
+    const int64_t rows = a.x.dim(0), k = a.weight.k;
+    device::ArenaScope scope(*context.arena);
+    LinearArgs rounded = a;
+    rounded.x = context.allocate(DType::bf16, {rows, k});
+    rounded.weight.scale *= a.weight.input_scale;
+    rounded.norm_weight = {};
+    Tensor x = a.x;
+    if (!a.norm_weight.empty()) {
+        x = context.allocate(a.x.dtype(), {rows, k});
+        rms_norm(context, {.x = a.x, .weight = a.norm_weight, .y = x, .eps = a.norm_eps});
+    }
+    if (!context.recording())
+        for_each(context, rows, [&](int64_t t) {
+            std::vector<float> row(static_cast<size_t>(k));
+            for (int64_t i = 0; i < k; ++i) row[static_cast<size_t>(i)] = get(x.row(t), x.dtype(), i);
+            round_to_nvfp4(row, a.weight.input_scale);
+            for (int64_t i = 0; i < k; ++i) put(rounded.x.row(t), DType::bf16, i, row[static_cast<size_t>(i)]);
+        });
+    dispatch(context, kLinear, rounded);
+}
+
 }  // namespace
 
 constinit const Op<LinearArgs> kLinear{.name = "linear",
@@ -89,6 +115,8 @@ void linear(OpContext& context, const LinearArgs& a) {
           "{}: norm_weight is {}", a.weight.name, a.norm_weight.describe());
     if (rows == 0) return;
     observe_input(context, a.weight.name, a.x, a.norm_weight, a.norm_eps);
+    if (rounds_activations() && a.weight.format == WeightFormat::nvfp4 && a.weight.input_scale > 0)
+        return linear_of_rounded(context, a);
     if (!a.norm_weight.empty() && !context.device->is_cpu() && a.weight.layout == WeightLayout::row_major) {
         device::ArenaScope scope(*context.arena);  // no CUDA row normalises what it multiplies by row-major weights
         LinearArgs plain = a;
