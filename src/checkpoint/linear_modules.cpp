@@ -53,7 +53,7 @@ ModuleRole role_of(const Checkpoint& checkpoint, std::string_view module) {
     if (has_component(module, "mtp")) return ModuleRole::draft;
     if (last == "lm_head" || module == "output") return ModuleRole::head;
     if (last.starts_with("embed") || last == "wte") return ModuleRole::embedding;
-    if (last == "gate" || last == "router" || last.ends_with("_gate")) return ModuleRole::router;
+    if (last == "gate" || has_component(module, "router") || last.ends_with("_gate")) return ModuleRole::router;
     if (last.ends_with("norm") || last.starts_with("norm") || last.starts_with("conv")) return ModuleRole::small;
     const std::string mixer(parent(module));
     if (checkpoint.find(mixer + ".A_log") != nullptr)

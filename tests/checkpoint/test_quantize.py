@@ -291,6 +291,40 @@ def test_the_python_package_opens_what_is_written(nibble, tmp_path):
     assert own["quant_algo"] == "W4A16_NVFP4" and own["exclude_modules"] == ["model.embed_tokens"]
 
 
+def test_modules_are_known_by_their_names(nibble, tmp_path):
+    roles = {
+        "lm_head": "head",
+        "model.embed_tokens": "embedding",
+        "backbone.embeddings": "embedding",
+        "model.layers.0.self_attn.q_proj": "attention",
+        "model.layers.0.mlp.gate_proj": "mlp",
+        "model.layers.0.mlp.gate": "router",
+        "model.layers.0.router.proj": "router",
+        "model.layers.0.mlp.shared_expert_gate": "router",
+        "model.layers.0.mlp.experts.3.down_proj": "mlp",
+        "backbone.layers.1.mixer.in_proj": "mamba",
+        "backbone.layers.2.mixer.up_proj": "mlp",
+        "model.layers.3.linear_attn.in_proj_qkv": "mamba",
+        "model.layers.3.linear_attn.in_proj_b": "small",
+        "mtp.layers.0.self_attn.o_proj": "draft",
+        "model.visual.blocks.0.attn.qkv": "other input",
+    }
+    w = np.ones((16, 16), np.float32)
+    tensors = {f"{name}.weight": ("F32", w.shape, w.tobytes()) for name in roles}
+    for name in ("backbone.layers.1.mixer", "model.layers.3.linear_attn"):
+        tensors[f"{name}.A_log"] = ("F32", (16,), w[0].tobytes())
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    write_safetensors(folder / "model.safetensors", tensors)
+    result = nibble("quantize", folder, "--scheme", "all-nvfp4", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    for name, role in roles.items():
+        [line] = [line for line in result.stdout.splitlines() if line.startswith(name + " ")]
+        assert f" {role} " in line, line
+        assert line.endswith("nvfp4" if role in ("head", "attention", "mlp", "mamba") else "keep"), line
+
+
 # -------------------------------------------------------------------------------------------------- heads and leftovers
 
 
