@@ -48,9 +48,23 @@ Result<Buffer> Buffer::allocate(const Device& device, int64_t bytes, std::string
     return buffer;
 }
 
+Result<Buffer> Buffer::allocate_pinned(const Device& device, int64_t bytes, std::string_view what) {
+    if (device.is_cpu() || bytes == 0) return allocate(cpu_device(), bytes, what);
+    CHECK(bytes > 0, "{}: {} bytes", what, bytes);
+    Buffer buffer;
+    if constexpr (kHaveCuda) buffer.data_ = cuda::allocate_host(device.index, bytes);
+    if (buffer.data_ == nullptr) return no_memory(cpu_device(), bytes, what);
+    buffer.bytes_ = bytes;
+    buffer.index_ = device.index;
+    buffer.pinned_ = true;
+    return buffer;
+}
+
 Buffer::~Buffer() {
     if (data_ == nullptr) return;
-    if (kind_ == DeviceKind::cpu) {
+    if (pinned_) {
+        if constexpr (kHaveCuda) cuda::free_host(index_, data_);
+    } else if (kind_ == DeviceKind::cpu) {
         unmap_host_memory(data_, bytes_);
     } else {
         if constexpr (kHaveCuda) cuda::free(index_, data_);
@@ -62,6 +76,7 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
     std::swap(bytes_, other.bytes_);
     std::swap(kind_, other.kind_);
     std::swap(index_, other.index_);
+    std::swap(pinned_, other.pinned_);
     return *this;
 }
 

@@ -18,6 +18,8 @@ public:
     // 256-byte aligned, zero-filled; huge pages are asked for from 4 MiB on. `what` stands in the error. 0 bytes is
     // fine. Errors: does_not_fit, with what, how much, and what is available.
     static Result<Buffer> allocate(const Device& device, int64_t bytes, std::string_view what);
+    // The host's memory that a GPU copies from and to by itself, zero-filled. The same as allocate() on the CPU.
+    static Result<Buffer> allocate_pinned(const Device& device, int64_t bytes, std::string_view what);
     ~Buffer();
     Buffer(Buffer&& other) noexcept { *this = std::move(other); }
     Buffer& operator=(Buffer&& other) noexcept;
@@ -32,6 +34,7 @@ private:
     int64_t bytes_ = 0;
     DeviceKind kind_ = DeviceKind::cpu;
     int index_ = 0;
+    bool pinned_ = false;
 };
 
 // Copies between host and device or within one; CPU: at once, CUDA: on the stream. Sizes must match exactly.

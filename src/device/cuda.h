@@ -24,6 +24,9 @@ Result<MemoryReading> read_memory(int index);
 // Zero-filled, 256-byte aligned. Null when there is no memory.
 std::byte* allocate(int index, int64_t bytes);
 void free(int index, std::byte* data);
+// The same of the host's memory, pinned.
+std::byte* allocate_host(int index, int64_t bytes);
+void free_host(int index, std::byte* data);
 
 // A stream of its own, unordered with any other (the default one included).
 Stream create_stream(int index);
@@ -32,5 +35,11 @@ void destroy_stream(int index, Stream stream);
 void copy_to_device(int index, Stream stream, void* device_data, const void* host_data, int64_t bytes);
 void copy_to_host(int index, Stream stream, void* host_data, const void* device_data, int64_t bytes);
 void synchronize(int index, Stream stream);
+
+// Work given to a stream between begin and end is kept instead of done; end gives what launch_graph() takes.
+void begin_capture(int index, Stream stream);
+void* end_capture(int index, Stream stream);
+void launch_graph(int index, Stream stream, void* graph);
+void destroy_graph(int index, void* graph);
 
 }  // namespace nibble::device::cuda

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace nibble::device::cuda {
 namespace {
@@ -97,6 +98,22 @@ void free(int index, std::byte* data) {
     check(cudaFree(data), "cudaFree");
 }
 
+std::byte* allocate_host(int index, int64_t bytes) {
+    use(index);
+    void* data = nullptr;
+    if (cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocDefault) != cudaSuccess) {
+        cudaGetLastError();
+        return nullptr;
+    }
+    std::memset(data, 0, static_cast<size_t>(bytes));
+    return static_cast<std::byte*>(data);
+}
+
+void free_host(int index, std::byte* data) {
+    use(index);
+    check(cudaFreeHost(data), "cudaFreeHost");
+}
+
 Stream create_stream(int index) {
     use(index);
     cudaStream_t stream = nullptr;
@@ -126,6 +143,33 @@ void copy_to_host(int index, Stream stream, void* host_data, const void* device_
 void synchronize(int index, Stream stream) {
     use(index);
     check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream.handle)), "cudaStreamSynchronize");
+}
+
+void begin_capture(int index, Stream stream) {
+    use(index);
+    check(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream.handle), cudaStreamCaptureModeThreadLocal),
+          "cudaStreamBeginCapture");
+}
+
+void* end_capture(int index, Stream stream) {
+    use(index);
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(static_cast<cudaStream_t>(stream.handle), &graph), "cudaStreamEndCapture");
+    cudaGraphExec_t executable = nullptr;
+    check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+    check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+    return executable;
+}
+
+void launch_graph(int index, Stream stream, void* graph) {
+    use(index);
+    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream.handle)),
+          "cudaGraphLaunch");
+}
+
+void destroy_graph(int index, void* graph) {
+    use(index);
+    check(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "cudaGraphExecDestroy");
 }
 
 }  // namespace nibble::device::cuda

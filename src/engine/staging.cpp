@@ -8,7 +8,9 @@ Result<Staging> Staging::allocate(const device::Device& device, int64_t bytes) {
     Staging staging;
     staging.device_ = device;
     TRY(staging.buffer_, device::Buffer::allocate(device, bytes, "what a step is given and gives back"));
-    if (!device.is_cpu()) staging.mirror_.resize(static_cast<size_t>(bytes));
+    if (!device.is_cpu()) {
+        TRY(staging.mirror_, device::Buffer::allocate_pinned(device, bytes, "the host's side of a step"));
+    }
     return staging;
 }
 

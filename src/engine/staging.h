@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <vector>
 
 namespace nibble::engine {
 
@@ -51,6 +50,15 @@ public:
         check(begin, count, array.capacity);
         move_to_device(stream, array.device + begin, array.host + begin, count * static_cast<int64_t>(sizeof(T)));
     }
+    // All from the beginning of one array to the end of another that was placed after it.
+    template <class First, class Last>
+    void to_device_through(device::Stream stream, const Staged<First>& first, const Staged<Last>& last) const {
+        move_to_device(stream, first.device, first.host, bytes_through(first, last));
+    }
+    template <class First, class Last>
+    void to_host_through(device::Stream stream, const Staged<First>& first, const Staged<Last>& last) const {
+        move_to_host(stream, first.host, first.device, bytes_through(first, last));
+    }
     template <class T>
     void to_host(device::Stream stream, const Staged<T>& array, int64_t begin, int64_t count) const {
         check(begin, count, array.capacity);
@@ -58,18 +66,25 @@ public:
     }
 
 private:
-    std::byte* host() { return mirror_.empty() ? buffer_.data() : mirror_.data(); }
+    std::byte* host() { return mirror_.bytes() == 0 ? buffer_.data() : mirror_.data(); }
     std::byte* place(int64_t bytes);
     static void check(int64_t begin, int64_t count, int64_t capacity) {
         CHECK(begin >= 0 && count >= 0 && begin + count <= capacity, "elements {} to {} of {}", begin, begin + count,
               capacity);
+    }
+    template <class First, class Last>
+    static int64_t bytes_through(const Staged<First>& first, const Staged<Last>& last) {
+        const int64_t bytes =
+            reinterpret_cast<std::byte*>(last.host + last.capacity) - reinterpret_cast<std::byte*>(first.host);
+        CHECK(bytes > 0, "arrays in another order than they were placed");
+        return bytes;
     }
     void move_to_device(device::Stream stream, void* device_data, const void* host_data, int64_t bytes) const;
     void move_to_host(device::Stream stream, void* host_data, const void* device_data, int64_t bytes) const;
 
     device::Device device_;
     device::Buffer buffer_;
-    std::vector<std::byte> mirror_;  // empty on the CPU
+    device::Buffer mirror_;  // the host's side; empty on the CPU
     int64_t used_ = 0;
 };
 

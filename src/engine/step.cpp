@@ -17,6 +17,8 @@ using device::Tensor;
 
 constexpr int64_t kMaxTop = 20;        // log-probabilities a row
 constexpr float kGreedyBelow = 1e-5f;  // temperature
+constexpr int64_t kContextStep = 256;  // tokens
+constexpr size_t kMaxGraphs = 512;
 
 // Entries that one row may need: every token of the vocabulary or of its context, biases and stop ids.
 int64_t entry_capacity(const ExecutorLimits& limits) {
@@ -164,9 +166,9 @@ ModelExecutor::ModelExecutor(std::unique_ptr<const model::Model> model, const de
     row_start_ = staging_.array<int32_t>(rows + 1);
     context_length_ = staging_.array<int32_t>(rows);
     slot_ = staging_.array<int32_t>(rows);
-    page_table_ = staging_.array<int32_t>(rows * pages_each_);
     logit_rows_ = staging_.array<int32_t>(logit_rows);
     sample_rows_ = staging_.array<ops::SampleRow>(logit_rows);
+    page_table_ = staging_.array<int32_t>(rows * pages_each_);
     entries_ = staging_.array<ops::SampleEntry>(entry_capacity(limits));
     drawn_ = staging_.array<int32_t>(logit_rows);
     rank_ = staging_.array<int32_t>(logit_rows);
@@ -205,12 +207,40 @@ void ModelExecutor::execute(ops::OpContext& context, const StepPlan& plan, std::
     const device::ArenaScope arena(arena_);
     const model::Batch batch = stage(plan);
     const int64_t rows = static_cast<int64_t>(wanted_.size());
-    model_->forward(context, batch, state_, logits_.tensor(0, DType::f32, {rows, limits_.vocab_size}));
-    if (rows > 0) sample(context, plan);
-    for (const Staged<int32_t>& array : {drawn_, rank_}) staging_.to_host(stream_, array, 0, rows);
-    staging_.to_host(stream_, logprob_, 0, rows);
-    staging_.to_host(stream_, top_token_, 0, rows * kMaxTop);
-    staging_.to_host(stream_, top_logprob_, 0, rows * kMaxTop);
+    SamplePart part = stage_sampling(plan, 0);
+    staging_.to_device_through(stream_, tokens_, sample_rows_);
+    staging_.to_device(stream_, entries_, 0, part.entries);
+    const auto work = [&] {
+        model_->forward(context, batch, state_, logits_.tensor(0, DType::f32, {rows, limits_.vocab_size}));
+        sample(context, part);
+    };
+    const ops::Sequences& s = batch.sequences;
+    // A step that differs from an earlier one in its arrays' contents alone is a graph by its second time.
+    if (!device_.is_cpu() && context.mode == ops::Mode::run && forced_.empty() && s.max_rows == 1 && part.end == rows &&
+        part.entries == 0) {
+        if (graphs_.size() >= kMaxGraphs) graphs_.clear();
+        const auto [at, first] = graphs_.try_emplace({s.count, rows, s.max_context});
+        if (!first && at->second.empty()) at->second = device::Graph::capture(device_, stream_, work);
+        if (first)
+            work();
+        else
+            at->second.launch(stream_);
+    } else {
+        work();
+    }
+    while (part.end < rows) {
+        device::synchronize(device_, stream_);  // the entries are written anew
+        part = stage_sampling(plan, part.end);
+        staging_.to_device(stream_, sample_rows_, part.begin, part.end - part.begin);
+        staging_.to_device(stream_, entries_, 0, part.entries);
+        sample(context, part);
+    }
+    staging_.to_host_through(stream_, drawn_, logprob_);
+    if (std::any_of(sample_rows_.host, sample_rows_.host + rows,
+                    [](const ops::SampleRow& row) { return row.top > 0; })) {
+        staging_.to_host(stream_, top_token_, 0, rows * kMaxTop);
+        staging_.to_host(stream_, top_logprob_, 0, rows * kMaxTop);
+    }
     device::synchronize(device_, stream_);
     hand_out(results);
 }
@@ -219,6 +249,7 @@ void ModelExecutor::logits(const StepPlan& plan, std::span<float> into) {
     const device::ArenaScope arena(arena_);
     ops::OpContext run_context = context(ops::Mode::run, nullptr);
     const model::Batch batch = stage(plan);
+    staging_.to_device_through(stream_, tokens_, logit_rows_);
     const int64_t rows = static_cast<int64_t>(wanted_.size());
     CHECK(static_cast<int64_t>(into.size()) == rows * limits_.vocab_size, "{} values for {} rows of {}", into.size(),
           rows, limits_.vocab_size);
@@ -266,13 +297,10 @@ model::Batch ModelExecutor::stage(const StepPlan& plan) {
     CHECK(t == plan.tokens, "{} tokens, not {}", t, plan.tokens);
     row_start_.host[count] = static_cast<int32_t>(t);
     const int64_t rows = static_cast<int64_t>(wanted_.size());
-
-    staging_.to_device(stream_, tokens_, 0, t);
-    staging_.to_device(stream_, positions_, 0, t);
-    staging_.to_device(stream_, row_start_, 0, count + 1);
-    staging_.to_device(stream_, context_length_, 0, count);
-    staging_.to_device(stream_, slot_, 0, count);
-    staging_.to_device(stream_, logit_rows_, 0, rows);
+    // A bound that steps share for a while, so that a graph serves them all.
+    if (!device_.is_cpu())
+        max_context = std::min((max_context + kContextStep - 1) / kContextStep * kContextStep,
+                               std::max(limits_.max_context, max_context));
     return {.tokens = tokens_.tensor(DType::i32, {t}),
             .positions = positions_.tensor(DType::i32, {t}),
             .sequences = {.count = count,
@@ -304,33 +332,34 @@ void ModelExecutor::stage_pages(int64_t b, const StepRow& row) {
 }
 
 // Rows are sampled together as long as their entries fit; which rows share a call changes nothing.
-void ModelExecutor::sample(ops::OpContext& context, const StepPlan& plan) {
+ModelExecutor::SamplePart ModelExecutor::stage_sampling(const StepPlan& plan, int64_t begin) {
     const int64_t rows = static_cast<int64_t>(wanted_.size());
-    const Tensor logits = logits_.tensor(0, DType::f32, {rows, limits_.vocab_size});
-    for (int64_t begin = 0, end = 0; begin < rows; begin = end) {
-        if (begin > 0) device::synchronize(device_, stream_);  // the entries are written anew
-        int64_t entries = 0;
-        while (end < rows) {
-            const int64_t more = stage_sample_row(plan, end, entries);
-            if (more < 0) break;
-            entries += more;
-            ++end;
-        }
-        CHECK(end > begin, "the entries of a row do not fit in {}", entries_.capacity);
-        staging_.to_device(stream_, sample_rows_, begin, end - begin);
-        staging_.to_device(stream_, entries_, 0, entries);
-        const auto part = [&](const Tensor& whole) { return whole.rows(begin, end); };
-        ops::sample(context,
-                    {.logits = part(logits),
-                     .rows = part(sample_rows_.tensor(DType::u8, {rows, int64_t{sizeof(ops::SampleRow)}})),
-                     .entries = entries == 0 ? Tensor()
-                                             : entries_.tensor(DType::u8, {entries, int64_t{sizeof(ops::SampleEntry)}}),
-                     .token = part(drawn_.tensor(DType::i32, {rows})),
-                     .logprob = part(logprob_.tensor(DType::f32, {rows})),
-                     .rank = part(rank_.tensor(DType::i32, {rows})),
-                     .top_token = part(top_token_.tensor(DType::i32, {rows, kMaxTop})),
-                     .top_logprob = part(top_logprob_.tensor(DType::f32, {rows, kMaxTop}))});
+    SamplePart part{.begin = begin, .end = begin};
+    while (part.end < rows) {
+        const int64_t more = stage_sample_row(plan, part.end, part.entries);
+        if (more < 0) break;
+        part.entries += more;
+        ++part.end;
     }
+    CHECK(part.end > begin || rows == 0, "the entries of a row do not fit in {}", entries_.capacity);
+    return part;
+}
+
+void ModelExecutor::sample(ops::OpContext& context, const SamplePart& rows) {
+    if (rows.end == rows.begin) return;
+    const int64_t all = static_cast<int64_t>(wanted_.size());
+    const auto part = [&](const Tensor& whole) { return whole.rows(rows.begin, rows.end); };
+    ops::sample(
+        context,
+        {.logits = part(logits_.tensor(0, DType::f32, {all, limits_.vocab_size})),
+         .rows = part(sample_rows_.tensor(DType::u8, {all, int64_t{sizeof(ops::SampleRow)}})),
+         .entries = rows.entries == 0 ? Tensor()
+                                      : entries_.tensor(DType::u8, {rows.entries, int64_t{sizeof(ops::SampleEntry)}}),
+         .token = part(drawn_.tensor(DType::i32, {all})),
+         .logprob = part(logprob_.tensor(DType::f32, {all})),
+         .rank = part(rank_.tensor(DType::i32, {all})),
+         .top_token = part(top_token_.tensor(DType::i32, {all, kMaxTop})),
+         .top_logprob = part(top_logprob_.tensor(DType::f32, {all, kMaxTop}))});
 }
 
 // Row r of the sample rows and its entries from `entries` on; how many these are, or -1 when they do not fit.

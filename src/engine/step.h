@@ -7,13 +7,16 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "device/graph.h"
 #include "engine/executor.h"
 #include "engine/staging.h"
 #include "engine/token_counts.h"
 #include "model/model.h"
 #include "ops/sample/sample.h"
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -74,7 +77,12 @@ private:
     void execute(ops::OpContext& context, const StepPlan& plan, std::span<RowResult> results);
     model::Batch stage(const StepPlan& plan);
     void stage_pages(int64_t b, const StepRow& row);
-    void sample(ops::OpContext& context, const StepPlan& plan);
+    // Rows [begin, end) of the wanted ones, whose entries were staged together.
+    struct SamplePart {
+        int64_t begin = 0, end = 0, entries = 0;
+    };
+    SamplePart stage_sampling(const StepPlan& plan, int64_t begin);
+    void sample(ops::OpContext& context, const SamplePart& rows);
     int64_t stage_sample_row(const StepPlan& plan, int64_t r, int64_t entries);
     void hand_out(std::span<RowResult> results);
     ops::OpContext context(ops::Mode mode, ops::Program* program);
@@ -87,6 +95,8 @@ private:
     device::Arena arena_;
     const device::Buffer logits_;  // [max_logit_rows, V] f32
     device::Stream stream_;
+    // Decode steps by (sequences, rows of logits, bound of the context); empty: seen once.
+    std::map<std::array<int64_t, 3>, device::Graph> graphs_;
     ops::ForcedRows forced_;
 
     Staging staging_;
