@@ -93,6 +93,7 @@ public:
         return moved;
     }
     bool has_weights() const { return !weights_.empty(); }
+    bool refused() const { return refused_; }  // a weight's layout cannot hold its values
     // Back in host memory: the written tensors, and whether nothing else was touched.
     std::vector<std::vector<float>> outputs();
     std::vector<std::byte> output_bytes();
@@ -105,7 +106,7 @@ private:
 
     const Memory& memory_;
     const device::Device& device_;
-    bool packed_, fetched_ = false;
+    bool packed_, refused_ = false, fetched_ = false;
     std::vector<device::Buffer> buffers_;  // one an allocation
     std::vector<device::Buffer> weights_;
     std::vector<std::vector<std::byte>> host_;        // after the run
@@ -132,6 +133,7 @@ void run_row(const Op<Args>& op, const Row<Args>& row, const Args& args, const d
     device::Arena arena(std::move(*buffer));
     OpContext context{.device = &device, .threads = threads, .arena = &arena, .activation = activation};
     context.module = op.name;
+    device::synchronize(device, context.stream);  // rows may start early, and copies are not waited for by those
     row.run(context, args);
     device::synchronize(device, context.stream);
 }
@@ -165,6 +167,7 @@ std::vector<std::vector<float>> check_rows(const Op<Args>& op, const Memory& mem
                 Copy copy(memory, device, packed);
                 const Args moved = copy.move(args);
                 if (!packed && !copy.has_weights()) break;
+                if (copy.refused()) continue;  // the layout has no place for such values, and packing says so
                 if (row.accepts != nullptr && !row.accepts(moved, device)) continue;
                 ++runs()[name];
                 run_row(op, row, moved, device, device.is_cpu() ? &crew(1) : nullptr, c.activation);

@@ -88,6 +88,19 @@ int64_t tile_row_bytes(WeightFormat format, int64_t k) {
     return 0;
 }
 
+// Where a NaN is among E4M3 codes, or -1.
+int64_t find_e4m3_nan(const std::byte* codes, int64_t count) {
+    constexpr int64_t kBlock = 4096;
+    for (int64_t begin = 0; begin < count; begin += kBlock) {
+        const int64_t end = std::min(count, begin + kBlock);
+        bool found = false;
+        for (int64_t i = begin; i < end; ++i) found |= (codes[i] & std::byte{0x7F}) == std::byte{0x7F};
+        for (int64_t i = begin; found && i < end; ++i)
+            if ((codes[i] & std::byte{0x7F}) == std::byte{0x7F}) return i;
+    }
+    return -1;
+}
+
 // Rows go to the device as the file has them, a piece at a time, and are brought into tiles there.
 [[maybe_unused]] Result<void> pack_tiles(const WeightSource& source, const device::Device& device,
                                          device::Stream stream, const Weight& weight) {
@@ -103,6 +116,11 @@ int64_t tile_row_bytes(WeightFormat format, int64_t k) {
     for (int64_t row = 0; row < source.n; row += piece) {
         const int64_t rows = std::min(piece, source.n - row);
         TRY_VOID(source.read_rows(row, rows, host.get(), scale_bytes > 0 ? host.get() + scales_at : nullptr));
+        if (source.format == WeightFormat::fp8)
+            if (const int64_t at = find_e4m3_nan(host.get(), rows * code_bytes); at >= 0)
+                return error(ErrorCode::unsupported,
+                             "{}: element [{}, {}] is NaN, which FP8 weights on a GPU cannot be", weight.name,
+                             row + at / code_bytes, at % code_bytes);
         device::copy_to_device(device, stream, raw.data(), host.get(), rows * code_bytes);
         if (scale_bytes > 0)
             device::copy_to_device(device, stream, raw.data() + scales_at, host.get() + scales_at, rows * scale_bytes);

@@ -2,22 +2,22 @@
 #include "ops/attention/attention.h"
 
 #include "ops/attention/cpu_rows.h"
+#include "ops/attention/cuda_rows.h"
 #include "ops/element.h"
 
 #include <algorithm>
 
 namespace nibble::ops {
 
-#ifdef NIBBLE_HAVE_CUDA
-bool cuda_attention_accepts(const AttentionArgs&, const device::Device&);  // attention.cu
-int64_t cuda_attention_scratch_bytes(const AttentionArgs&, const device::Device&);
-void run_cuda_attention(OpContext&, const AttentionArgs&);
-#endif
-
 namespace {
 
 constexpr Row<AttentionArgs> kRows[] = {
 #ifdef NIBBLE_HAVE_CUDA
+    {.name = "cuda_mma",
+     .arch = Arch::cuda_any,
+     .accepts = mma_attention_accepts,
+     .scratch_bytes = mma_attention_scratch_bytes,
+     .run = run_mma_attention},
     {.name = "cuda",
      .arch = Arch::cuda_any,
      .accepts = cuda_attention_accepts,

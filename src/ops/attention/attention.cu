@@ -5,7 +5,8 @@
 // softmax, its weighted values; splits are merged in order. Where splits have CTAs of their own, the last to arrive
 // merges what they left in scratch, in the same order with the same arithmetic: the result depends on the row's
 // position alone.
-#include "ops/attention/attention.h"
+#include "ops/attention/attention_params.cuh"
+#include "ops/attention/cuda_rows.h"
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/ptx.cuh"
@@ -19,40 +20,8 @@ namespace {
 
 constexpr int kSplit = 256;  // positions
 constexpr int kThreads = 256;
-constexpr int kMaxGroup = 16;   // query heads of a key-value head that a CTA holds
-constexpr int kMaxRows = 1024;  // rows whose splits run side by side (arrival counters)
-constexpr int64_t kMaxScratchBytes = int64_t{64} << 20;
-
-enum class Cache : uint8_t { bf16, f32, f8 };
-
-struct AttentionParams {
-    const __nv_bfloat16 *q, *k, *v;
-    int64_t q_stride, k_stride, v_stride, out_stride;
-    void *k_pages, *v_pages;
-    __nv_bfloat16* out;
-    const int32_t *row_start, *context_length, *page_table;
-    int64_t page_table_stride;
-    int sequences, tokens, page_size, query_heads, kv_heads, head_dim, group, group_parts;
-    float scale, k_scale, v_scale;
-    int window;
-    Cache cache;
-    int max_splits;  // side by side when > 1
-    float* partial;  // [row][head part][split][group][D + 2]
-};
 
 __device__ unsigned attention_arrivals[kMaxRows * 64];
-
-__device__ int sequence_of_row(const AttentionParams& p, int t) {
-    int low = 0, high = p.sequences;
-    while (high - low > 1) {
-        const int middle = (low + high) / 2;
-        if (__ldcg(p.row_start + middle) <= t)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
 
 __device__ __forceinline__ int64_t cache_element(const AttentionParams& p, int sequence, int position, int head) {
     const int page = __ldcg(p.page_table + sequence * p.page_table_stride + position / p.page_size);
@@ -100,9 +69,8 @@ __device__ __forceinline__ void store_cache(const AttentionParams& p, void* page
 }
 
 __global__ void __launch_bounds__(128) attention_append_kernel(const __grid_constant__ AttentionParams p) {
-    ptx::launch_dependents();
     const int t = blockIdx.x;
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     if (t >= __ldcg(p.row_start + p.sequences)) return;
     const int b = sequence_of_row(p, t);
     const int position = __ldcg(p.context_length + b) - (__ldcg(p.row_start + b + 1) - t);
@@ -124,7 +92,6 @@ __device__ __forceinline__ void merge(float& largest, float& total, float& sum, 
 }
 
 __global__ void __launch_bounds__(kThreads) attention_kernel(const __grid_constant__ AttentionParams p) {
-    ptx::launch_dependents();
     extern __shared__ float shared[];
     const int t = blockIdx.x, head = blockIdx.y / p.group_parts, part = blockIdx.y % p.group_parts;
     const int d = p.head_dim, first_query = head * p.group + part * kMaxGroup;
@@ -133,7 +100,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const __grid_consta
     float* weights = q + kMaxGroup * d;  // [kSplit][queries]
     __shared__ float largest[kMaxGroup], total[kMaxGroup];
     __shared__ bool last;
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     if (t >= __ldcg(p.row_start + p.sequences)) return;
     const int b = sequence_of_row(p, t);
     const int position = __ldcg(p.context_length + b) - (__ldcg(p.row_start + b + 1) - t);
@@ -274,10 +241,6 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const __grid_consta
     write();
 }
 
-int group_parts(const AttentionArgs& a) {
-    return static_cast<int>((a.query_heads / a.kv_heads + kMaxGroup - 1) / kMaxGroup);
-}
-
 int64_t partial_bytes(const AttentionArgs& a, int64_t splits) {
     return a.sequences.tokens * a.kv_heads * group_parts(a) * splits * kMaxGroup * (a.head_dim + 2) * 4;
 }
@@ -303,46 +266,56 @@ int64_t cuda_attention_scratch_bytes(const AttentionArgs& a, const device::Devic
     return splits > 1 ? partial_bytes(a, splits) : 0;
 }
 
-void run_cuda_attention(OpContext& context, const AttentionArgs& a) {
+AttentionParams attention_params(const AttentionArgs& a) {
     const bool f8 = a.k_pages.dtype() == DType::f8_e4m3;
-    AttentionParams p{.q = a.q.as<__nv_bfloat16>(),
-                      .k = a.k.as<__nv_bfloat16>(),
-                      .v = a.v.as<__nv_bfloat16>(),
-                      .q_stride = a.q.row_stride(),
-                      .k_stride = a.k.row_stride(),
-                      .v_stride = a.v.row_stride(),
-                      .out_stride = a.out.row_stride(),
-                      .k_pages = a.k_pages.data(),
-                      .v_pages = a.v_pages.data(),
-                      .out = a.out.as<__nv_bfloat16>(),
-                      .row_start = a.sequences.row_start.as<int32_t>(),
-                      .context_length = a.sequences.context_length.as<int32_t>(),
-                      .page_table = a.sequences.page_table.as<int32_t>(),
-                      .page_table_stride = a.sequences.page_table.row_stride(),
-                      .sequences = static_cast<int>(a.sequences.count),
-                      .tokens = static_cast<int>(a.sequences.tokens),
-                      .page_size = static_cast<int>(a.sequences.page_size),
-                      .query_heads = static_cast<int>(a.query_heads),
-                      .kv_heads = static_cast<int>(a.kv_heads),
-                      .head_dim = static_cast<int>(a.head_dim),
-                      .group = static_cast<int>(a.query_heads / a.kv_heads),
-                      .group_parts = group_parts(a),
-                      .scale = a.scale,
-                      .k_scale = f8 ? a.k_scale : 1.0f,
-                      .v_scale = f8 ? a.v_scale : 1.0f,
-                      .window = static_cast<int>(a.window),
-                      .cache = f8                                ? Cache::f8
-                               : a.k_pages.dtype() == DType::f32 ? Cache::f32
-                                                                 : Cache::bf16,
-                      .max_splits = static_cast<int>(parallel_splits(a, *context.device)),
-                      .partial = nullptr};
+    return {.q = a.q.as<__nv_bfloat16>(),
+            .k = a.k.as<__nv_bfloat16>(),
+            .v = a.v.as<__nv_bfloat16>(),
+            .q_stride = a.q.row_stride(),
+            .k_stride = a.k.row_stride(),
+            .v_stride = a.v.row_stride(),
+            .out_stride = a.out.row_stride(),
+            .k_pages = a.k_pages.data(),
+            .v_pages = a.v_pages.data(),
+            .out = a.out.as<__nv_bfloat16>(),
+            .row_start = a.sequences.row_start.as<int32_t>(),
+            .context_length = a.sequences.context_length.as<int32_t>(),
+            .page_table = a.sequences.page_table.as<int32_t>(),
+            .page_table_stride = a.sequences.page_table.row_stride(),
+            .sequences = static_cast<int>(a.sequences.count),
+            .tokens = static_cast<int>(a.sequences.tokens),
+            .page_size = static_cast<int>(a.sequences.page_size),
+            .query_heads = static_cast<int>(a.query_heads),
+            .kv_heads = static_cast<int>(a.kv_heads),
+            .head_dim = static_cast<int>(a.head_dim),
+            .group = static_cast<int>(a.query_heads / a.kv_heads),
+            .group_parts = group_parts(a),
+            .scale = a.scale,
+            .k_scale = f8 ? a.k_scale : 1.0f,
+            .v_scale = f8 ? a.v_scale : 1.0f,
+            .window = static_cast<int>(a.window),
+            .cache = f8                                ? Cache::f8
+                     : a.k_pages.dtype() == DType::f32 ? Cache::f32
+                                                       : Cache::bf16,
+            .max_splits = 1,
+            .partial = nullptr};
+}
+
+void append_to_cache(OpContext& context, const AttentionParams& p) {
+    cuda::launch(attention_append_kernel, "attention_append", context.stream, dim3(static_cast<unsigned>(p.tokens)),
+                 128, 0, 1, p);
+}
+
+void run_cuda_attention(OpContext& context, const AttentionArgs& a) {
+    AttentionParams p = attention_params(a);
+    p.max_splits = static_cast<int>(parallel_splits(a, *context.device));
     if (p.max_splits > 1)
         p.partial = reinterpret_cast<float*>(context.arena->allocate_bytes(partial_bytes(a, p.max_splits)));
-    const unsigned rows = static_cast<unsigned>(p.tokens);
-    cuda::launch(attention_append_kernel, "attention_append", context.stream, dim3(rows), 128, 0, 1, p);
+    append_to_cache(context, p);
     const size_t shared = sizeof(float) * (kMaxGroup * p.head_dim + kSplit * kMaxGroup);
     cuda::launch(attention_kernel, "attention", context.stream,
-                 dim3(rows, static_cast<unsigned>(p.kv_heads * p.group_parts), static_cast<unsigned>(p.max_splits)),
+                 dim3(static_cast<unsigned>(p.tokens), static_cast<unsigned>(p.kv_heads * p.group_parts),
+                      static_cast<unsigned>(p.max_splits)),
                  kThreads, shared, 1, p);
 }
 

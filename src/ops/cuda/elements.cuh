@@ -23,6 +23,12 @@ __device__ __forceinline__ float round_bf16(float v) {
     return __bfloat162float(__float2bfloat16_rn(v));
 }
 
+// The first in the lower half.
+__device__ __forceinline__ uint32_t pack_bf16(float first, float second) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+    return reinterpret_cast<const uint32_t&>(pair);
+}
+
 __device__ __forceinline__ float silu(float v) {
     return v / (1.0f + expf(-v));
 }

@@ -1,5 +1,8 @@
-// launch(): a kernel with programmatic dependent launch, and clusters where asked; every launch of a step goes through
-// it.
+// launch(): a kernel, in clusters where asked; every launch of a step goes through it.
+//
+// Kernels are written for programmatic dependent launch (ptx::await_previous_kernel), but are not launched with that
+// attribute: with it most steps gave the same tokens, and some, of 16 tokens, gave numbers that no kernel wrote
+// (docs/performance.md).
 #pragma once
 
 #include "base/check.h"

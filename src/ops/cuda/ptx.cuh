@@ -8,12 +8,12 @@
 
 namespace nibble::ops::ptx {
 
-// Programmatic dependent launch. Every kernel of a chain executes the wait before it touches what another kernel wrote
-// or reads; weights may be requested above it.
-__device__ __forceinline__ void grid_dependency_wait() {
+// Programmatic dependent launch: a kernel may start while the one before it runs. Every thread of every kernel of a
+// chain comes here before it touches what another kernel wrote or writes what another reads; weights may be asked for
+// above. The next kernel is let go only now, so that of a chain no more than two are under way: what the last but one
+// wrote is there from the start.
+__device__ __forceinline__ void await_previous_kernel() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-__device__ __forceinline__ void launch_dependents() {
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 

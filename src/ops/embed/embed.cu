@@ -10,8 +10,7 @@ namespace {
 template <class Element>
 __global__ void __launch_bounds__(256)
     embed_kernel(const int32_t* tokens, const Element* table, __nv_bfloat16* y, int64_t y_stride, int h, float scale) {
-    ptx::launch_dependents();
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     const int64_t t = blockIdx.x, token = __ldcg(tokens + t);
     for (int i = threadIdx.x; i < h; i += blockDim.x)
         y[t * y_stride + i] = __float2bfloat16_rn(static_cast<float>(table[token * h + i]) * scale);
@@ -19,8 +18,7 @@ __global__ void __launch_bounds__(256)
 
 __global__ void __launch_bounds__(256) gather_rows_kernel(const __nv_bfloat16* x, int64_t x_stride, const int32_t* rows,
                                                           __nv_bfloat16* y, int64_t y_stride, int h) {
-    ptx::launch_dependents();
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     const int64_t r = blockIdx.x, row = __ldcg(rows + r);
     for (int i = threadIdx.x; i < h; i += blockDim.x)
         y[r * y_stride + i] = __float2bfloat16_rn(cuda::load_bf16(x + row * x_stride + i));

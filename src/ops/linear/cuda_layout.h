@@ -47,11 +47,13 @@ NIBBLE_LAYOUT_FN uint32_t take_code(uint32_t word, int r, int h) {
            (((word >> code_bit(r, h, 2)) & 1u) << 1) | ((word >> code_bit(r, h, 3)) & 1u);
 }
 
-// E4M3 (not negative, not NaN) to the tile's scale byte: five exponent bits, three mantissa bits. Zero gives 0.
+// E4M3's magnitude to the tile's scale byte: five exponent bits, three mantissa bits. Zero gives 0, NaN what the bias
+// turns into bf16's.
 NIBBLE_LAYOUT_FN uint32_t encode_scale(uint32_t e4m3) {
     const uint32_t magnitude = e4m3 & 0x7Fu;
     uint32_t exponent = magnitude >> 3, mantissa = magnitude & 7u;
     if (magnitude == 0) return 0;
+    if (magnitude == 0x7Fu) return 0xA1u;
     if (exponent != 0) return ((exponent + 3u) << 3) | mantissa;  // e - 7 + 10
     int shift = 0;                                                // m * 2^-9 = 1.f * 2^(-9 + 2 - shift): normalise
     while ((mantissa & 4u) == 0) {

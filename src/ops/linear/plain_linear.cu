@@ -52,9 +52,8 @@ __device__ float weight_at(const PlainLinearParams& p, int n, int k) {
 }
 
 __global__ void __launch_bounds__(128) plain_linear_kernel(const __grid_constant__ PlainLinearParams p) {
-    ptx::launch_dependents();
     const int n = blockIdx.x * 4 + threadIdx.x / 32, t = blockIdx.y, lane = threadIdx.x % 32;
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     if (n >= p.n) return;
     float sum = 0;
     for (int k = lane; k < p.k; k += 32) {

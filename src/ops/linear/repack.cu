@@ -39,8 +39,10 @@ __global__ void repack_nvfp4(RepackParams p) {
         words[s] = 0;
         for (int r = 0; r < 4; ++r) {
             const int row = row0 + g + 8 * (r & 1), k = k0 + 16 * s + 8 * (r >> 1) + 2 * q;
-            if (row >= p.rows || k >= p.k || scale(row, s) == 0) continue;
-            const uint32_t pair = p.codes[row * p.row_bytes + k / 2];
+            const uint32_t block_scale = row < p.rows && k < p.k ? scale(row, s) : 0;
+            if ((block_scale & 0x7Fu) == 0) continue;
+            // A negative block scale turns its codes' signs.
+            const uint32_t pair = p.codes[row * p.row_bytes + k / 2] ^ ((block_scale >> 7) * 0x88u);
             words[s] |= layout::place_code(pair & 15u, r, 0) | layout::place_code(pair >> 4, r, 1);
         }
     }

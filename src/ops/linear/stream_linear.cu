@@ -12,12 +12,11 @@ using namespace tiles;
 // Tokens to B fragments in global memory, [k tile][token][128 bytes], then each token's 1 / rms: one CTA a token.
 __global__ void __launch_bounds__(512)
     token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out, float* factors) {
-    ptx::launch_dependents();
     extern __shared__ float squares[];
     const int t = blockIdx.x, tokens = source.tokens;
     TokenChunk chunk;
     chunk.prefetch(source);
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     load_token(source, chunk, t, 0, (source.k + layout::kTileInputs - 1) / layout::kTileInputs, squares,
                [&](int k, uint4 eight) { store_token_inputs(out, tokens, t, k, eight); });
     if (source.norm_weight == nullptr) return;
@@ -31,7 +30,6 @@ __global__ void __launch_bounds__(512)
 template <class Tile, int kBlocks, int kStored>
 __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 : 1)
     stream_linear_kernel(const __grid_constant__ StreamLinearParams p) {
-    ptx::launch_dependents();
     extern __shared__ __align__(128) std::byte shared[];
     const StreamPlan& plan = p.plan;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = plan.warps, cluster = plan.cluster;
@@ -79,7 +77,7 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
     if constexpr (kStored == 1) chunk.prefetch(p.tokens);
     if (cluster > 1) ptx::cluster_arrive();  // waited for before another CTA's shared memory is written
 
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     // With one token a thread has at most one output; its residual is asked for now.
     unsigned short residual_bits = 0;
     if constexpr (kStored == 1) {

@@ -1,14 +1,20 @@
-// mamba on a GPU: three kernels, the same for a token and for a prompt.
+// mamba on a GPU. A step in which every sequence has one row is one kernel:
+//   step   a CTA a (sequence, head), a cluster a group: convolution, update and gate, then the heads of the group tell
+//          each other their sums of squares. State, taps and weights are asked for before the dependency wait
+// Any other step is three, with the same arithmetic in the same order:
 //   conv   a thread a row and channel: the taps are the sequence's earlier rows, or its conv_state before them
 //   scan   a CTA a (sequence, head, part of P): the state stays in registers while the rows go by in chunks through
 //          shared memory; eight lanes share a row of the state; then the sequence's new conv_state
 //   norm   a CTA a row and group: gate, sum of squares, scale
-// The recurrence is taken row by row, so a chunk's cut changes nothing. Bound: the state's bytes for a token, the rows'
-// latency (about 80 cycles each) for a prompt.
+// The recurrence is taken row by row, so a chunk's cut changes nothing. Bound: for a token one round trip to memory and
+// one between CTAs (the state's bytes, 4 MB a layer, are on their way before), for a prompt the rows' latency (about 80
+// cycles each).
 #include "ops/cuda/elements.cuh"
 #include "ops/cuda/launch.h"
 #include "ops/cuda/ptx.cuh"
 #include "ops/mamba/mamba.h"
+
+#include <algorithm>
 
 namespace nibble::ops {
 namespace {
@@ -59,9 +65,8 @@ __device__ float conv_input(const MambaParams& p, int first_row, int i, int c, i
 }
 
 __global__ void __launch_bounds__(256) mamba_conv_kernel(const __grid_constant__ MambaParams p) {
-    ptx::launch_dependents();
     const int t = blockIdx.y, c = blockIdx.x * blockDim.x + threadIdx.x;
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     if (c >= p.channels || t >= __ldcg(p.row_start + p.sequences)) return;
     const int b = sequence_of_row(p, t), first = __ldcg(p.row_start + b), rows = __ldcg(p.row_start + b + 1) - first;
     const bool fresh = __ldcg(p.context_length + b) == rows;
@@ -74,7 +79,6 @@ __global__ void __launch_bounds__(256) mamba_conv_kernel(const __grid_constant__
 
 template <int kPerLane>
 __global__ void __launch_bounds__(kScanThreads) mamba_scan_kernel(const __grid_constant__ MambaParams p) {
-    ptx::launch_dependents();
     const int head = blockIdx.x, b = blockIdx.y, part = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
     const int row_p = blockIdx.z * kParts + part;
     const bool active = row_p < p.head_dim;
@@ -85,7 +89,7 @@ __global__ void __launch_bounds__(kScanThreads) mamba_scan_kernel(const __grid_c
     const float a = -expf(p.a_log[head]), bias = p.dt_bias[head], d = p.d[head];
     const int group = head / (p.heads / p.groups);
 
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     const int first = __ldcg(p.row_start + b), rows = __ldcg(p.row_start + b + 1) - first, slot = __ldcg(p.slot + b);
     if (rows == 0) return;
     const bool fresh = __ldcg(p.context_length + b) == rows;
@@ -162,26 +166,178 @@ __global__ void __launch_bounds__(kScanThreads) mamba_scan_kernel(const __grid_c
     }
 }
 
-__global__ void __launch_bounds__(128) mamba_norm_kernel(const __grid_constant__ MambaParams p) {
-    ptx::launch_dependents();
-    extern __shared__ float gated[];
-    __shared__ float scratch[32];
-    const int group = blockIdx.x, t = blockIdx.y, width = p.inner / p.groups;
-    ptx::grid_dependency_wait();
-    if (t >= __ldcg(p.row_start + p.sequences)) return;
+// Sum of the squares of a head's gated values, by one warp: the order is the same wherever a head is summed.
+__device__ __forceinline__ float head_squares(const float* gated, int head_dim) {
     float squares = 0;
+    for (int i = threadIdx.x % 32; i < head_dim; i += 32) squares += gated[i] * gated[i];
+    for (int offset = 16; offset > 0; offset /= 2) squares += __shfl_xor_sync(~0u, squares, offset);
+    return squares;
+}
+
+__global__ void __launch_bounds__(128) mamba_norm_kernel(const __grid_constant__ MambaParams p) {
+    extern __shared__ float gated[];
+    const int group = blockIdx.x, t = blockIdx.y, width = p.inner / p.groups, heads = p.heads / p.groups;
+    float* squares = gated + width;  // [heads of the group]
+    ptx::await_previous_kernel();
+    if (t >= __ldcg(p.row_start + p.sequences)) return;
     for (int i = threadIdx.x; i < width; i += blockDim.x) {
         const int c = group * width + i;
-        const float v =
+        gated[i] =
             cuda::load_bf16(p.y + int64_t{1} * t * p.inner + c) * cuda::silu(cuda::load_bf16(p.u + t * p.u_stride + c));
-        gated[i] = v;
-        squares += v * v;
     }
-    const float r = rsqrtf(cuda::block_sum(squares, scratch) / width + p.eps);
+    __syncthreads();
+    for (int h = threadIdx.x / 32; h < heads; h += static_cast<int>(blockDim.x) / 32) {
+        const float sum = head_squares(gated + h * p.head_dim, p.head_dim);
+        if (threadIdx.x % 32 == 0) squares[h] = sum;
+    }
+    __syncthreads();
+    float total = 0;
+    for (int h = 0; h < heads; ++h) total += squares[h];
+    const float r = rsqrtf(total / width + p.eps);
     for (int i = threadIdx.x; i < width; i += blockDim.x) {
         const int c = group * width + i;
         p.out[t * p.out_stride + c] = __float2bfloat16_rn(cuda::round_bf16(gated[i] * r) * p.norm_weight[c]);
     }
+}
+
+constexpr int kMaxTaps = 4, kMaxCluster = 8;
+
+template <int kPerLane>
+__global__ void __launch_bounds__(1024) mamba_step_kernel(const __grid_constant__ MambaParams p) {
+    extern __shared__ float shared[];
+    const int head = blockIdx.x, b = blockIdx.y, cluster = p.heads / p.groups, group = head / cluster;
+    const int rank = head % cluster, n = p.state_size, part = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+    const bool active = part < p.head_dim;
+    // B first, for it is read in pairs; a thread's channel is x's, B's or C's in this order all the same.
+    float *bs = shared, *cs = bs + n, *xs = cs + n, *gated = xs + p.head_dim;
+    __shared__ float squares[kMaxCluster];
+
+    // What this step's first kernel found ready, and what belongs to this layer alone, need not be waited for.
+    const int row = __ldcg(p.row_start + b), slot = __ldcg(p.slot + b);
+    if (__ldcg(p.row_start + b + 1) == row) return ptx::await_previous_kernel();
+    const bool fresh = __ldcg(p.context_length + b) == 1;
+    float* state = p.ssm_state + ((int64_t{1} * slot * p.heads + head) * p.head_dim + part) * n;
+    float s[kPerLane];
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) s[i] = 0;
+    if (active && !fresh) {
+#pragma unroll
+        for (int i = 0; i < kPerLane; i += 2) {
+            const float2 v = __ldcg(reinterpret_cast<const float2*>(state + (i / 2 * kLanes + lane) * 2));
+            s[i] = v.x, s[i + 1] = v.y;
+        }
+    }
+    // A thread a channel: the head's x, then the group's B and C.
+    const int mine = static_cast<int>(threadIdx.x), channels = p.head_dim + 2 * n;
+    int channel = 0;
+    float taps[kMaxTaps], weights[kMaxTaps], sum = 0;
+    if (mine < channels) {
+        channel = mine < p.head_dim       ? head * p.head_dim + mine
+                  : mine < p.head_dim + n ? p.inner + group * n + mine - p.head_dim
+                                          : p.inner + (p.groups - 1 + group) * n + mine - p.head_dim;
+        sum = p.conv_bias ? p.conv_bias[channel] : 0.0f;
+#pragma unroll
+        for (int j = 0; j < kMaxTaps; ++j) {
+            weights[j] = j < p.kernel ? p.conv_weight[channel * p.kernel + j] : 0.0f;
+            taps[j] = j < p.kernel - 1 && !fresh
+                          ? load_conv_state(p, (int64_t{1} * slot * p.channels + channel) * (p.kernel - 1) + j)
+                          : 0.0f;
+        }
+    }
+    const float a = -expf(p.a_log[head]), bias = p.dt_bias[head], d = p.d[head];
+    const float norm_weight = mine < p.head_dim ? p.norm_weight[head * p.head_dim + mine] : 0.0f;
+    ptx::cluster_arrive();
+
+    ptx::await_previous_kernel();
+    const __nv_bfloat16* u = p.u + row * p.u_stride;
+    const float raw = cuda::load_bf16(u + p.inner + p.channels + head) + bias;
+    const float z = mine < p.head_dim ? cuda::load_bf16(u + head * p.head_dim + mine) : 0.0f;
+    if (mine < channels) {
+        const float input = cuda::load_bf16(u + p.inner + channel);
+#pragma unroll
+        for (int j = 0; j < kMaxTaps; ++j) {
+            if (j == p.kernel - 1) taps[j] = input;
+            if (j < p.kernel) sum += weights[j] * taps[j];
+        }
+        (mine < p.head_dim ? xs + mine : bs + mine - p.head_dim)[0] = cuda::round_bf16(cuda::silu(sum));
+    }
+    const float dt = fminf(fmaxf(raw > 20.0f ? raw : log1pf(expf(raw)), p.dt_min), p.dt_max), decay = expf(a * dt);
+    __syncthreads();
+    if (active) {
+        const float x = xs[part], step = dt * x;
+        float y = 0;
+#pragma unroll
+        for (int j = 0; j < kPerLane; j += 2) {
+            const int at = (j / 2 * kLanes + lane) * 2;
+            const float2 bv = *reinterpret_cast<const float2*>(bs + at), cv = *reinterpret_cast<const float2*>(cs + at);
+            s[j] = decay * s[j] + step * bv.x;
+            s[j + 1] = decay * s[j + 1] + step * bv.y;
+            y += s[j] * cv.x;
+            y += s[j + 1] * cv.y;
+            *reinterpret_cast<float2*>(state + at) = make_float2(s[j], s[j + 1]);
+        }
+        const unsigned eight = 0xFFu << (threadIdx.x % 32 / kLanes * kLanes);
+        for (int offset = kLanes / 2; offset > 0; offset /= 2) y += __shfl_xor_sync(eight, y, offset);
+        if (lane == 0) gated[part] = cuda::round_bf16(y + d * x);
+    }
+    __syncthreads();
+    if (mine < p.head_dim) gated[mine] *= cuda::silu(z);
+    __syncthreads();
+    ptx::cluster_wait();  // all CTAs of the cluster have begun
+    if (threadIdx.x < 32) {
+        const float head_sum = head_squares(gated, p.head_dim);
+        if (mine < cluster) ptx::store_remote(ptx::map_to_rank(&squares[rank], static_cast<uint32_t>(mine)), head_sum);
+    }
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+    if (mine < p.head_dim) {
+        float total = 0;
+        for (int h = 0; h < cluster; ++h) total += squares[h];
+        const float r = rsqrtf(total / (cluster * p.head_dim) + p.eps);
+        p.out[row * p.out_stride + head * p.head_dim + mine] =
+            __float2bfloat16_rn(cuda::round_bf16(gated[mine] * r) * norm_weight);
+    }
+    // Every CTA of the group has its taps by now; B's and C's are moved on by the first.
+    if (mine < (rank == 0 ? channels : p.head_dim)) {
+#pragma unroll
+        for (int j = 0; j < kMaxTaps - 1; ++j) {
+            if (j >= p.kernel - 1) break;
+            const int64_t at = (int64_t{1} * slot * p.channels + channel) * (p.kernel - 1) + j;
+            if (p.conv_state_is_float)
+                static_cast<float*>(p.conv_state)[at] = taps[j + 1];
+            else
+                static_cast<__nv_bfloat16*>(p.conv_state)[at] = __float2bfloat16_rn(taps[j + 1]);
+        }
+    }
+}
+
+int step_threads(const MambaParams& p) {
+    return (std::max(p.head_dim * kLanes, p.head_dim + 2 * p.state_size) + 31) / 32 * 32;
+}
+bool fits_step(const MambaArgs& a, const MambaParams& p) {
+    const int cluster = p.heads / p.groups;
+    return a.sequences.max_rows == 1 && p.kernel <= kMaxTaps && cluster <= kMaxCluster &&
+           (cluster & (cluster - 1)) == 0 && step_threads(p) <= 1024;
+}
+
+template <int kPerLane>
+void launch_kernels(OpContext& context, const MambaArgs& a, const MambaParams& p) {
+    const unsigned sequences = static_cast<unsigned>(p.sequences), heads = static_cast<unsigned>(p.heads);
+    if (fits_step(a, p)) {
+        cuda::launch(mamba_step_kernel<kPerLane>, "mamba_step", context.stream, dim3(heads, sequences),
+                     static_cast<unsigned>(step_threads(p)), sizeof(float) * (2 * p.head_dim + 2 * p.state_size),
+                     heads / static_cast<unsigned>(p.groups), p);
+        return;
+    }
+    const unsigned rows = static_cast<unsigned>(p.tokens);
+    cuda::launch(mamba_conv_kernel, "mamba_conv", context.stream,
+                 dim3((static_cast<unsigned>(p.channels) + 255) / 256, rows), 256, 0, 1, p);
+    const dim3 grid(heads, sequences, (static_cast<unsigned>(p.head_dim) + kParts - 1) / kParts);
+    const size_t scan_shared = sizeof(float) * (2 * kChunk * p.state_size + kChunk * kParts + 2 * kChunk);
+    cuda::launch(mamba_scan_kernel<kPerLane>, "mamba_scan", context.stream, grid, kScanThreads, scan_shared, 1, p);
+    const size_t norm_shared = sizeof(float) * (p.inner / p.groups + p.heads / p.groups);
+    cuda::launch(mamba_norm_kernel, "mamba_norm", context.stream, dim3(static_cast<unsigned>(p.groups), rows), 128,
+                 norm_shared, 1, p);
 }
 
 int64_t conv_scratch(const MambaArgs& a) {
@@ -232,31 +388,18 @@ void run_cuda_mamba(OpContext& context, const MambaArgs& a) {
                   .eps = a.eps,
                   .dt_min = a.dt_min,
                   .dt_max = a.dt_max};
-    const unsigned rows = static_cast<unsigned>(tokens);
-    cuda::launch(mamba_conv_kernel, "mamba_conv", context.stream,
-                 dim3((static_cast<unsigned>(p.channels) + 255) / 256, rows), 256, 0, 1, p);
-    const dim3 grid(static_cast<unsigned>(p.heads), static_cast<unsigned>(p.sequences),
-                    (static_cast<unsigned>(p.head_dim) + kParts - 1) / kParts);
-    const size_t shared = sizeof(float) * (2 * kChunk * p.state_size + kChunk * kParts + 2 * kChunk);
     switch (p.state_size / kLanes) {
         case 2:
-            cuda::launch(mamba_scan_kernel<2>, "mamba_scan", context.stream, grid, kScanThreads, shared, 1, p);
-            break;
+            return launch_kernels<2>(context, a, p);
         case 4:
-            cuda::launch(mamba_scan_kernel<4>, "mamba_scan", context.stream, grid, kScanThreads, shared, 1, p);
-            break;
+            return launch_kernels<4>(context, a, p);
         case 8:
-            cuda::launch(mamba_scan_kernel<8>, "mamba_scan", context.stream, grid, kScanThreads, shared, 1, p);
-            break;
+            return launch_kernels<8>(context, a, p);
         case 16:
-            cuda::launch(mamba_scan_kernel<16>, "mamba_scan", context.stream, grid, kScanThreads, shared, 1, p);
-            break;
+            return launch_kernels<16>(context, a, p);
         default:
-            cuda::launch(mamba_scan_kernel<32>, "mamba_scan", context.stream, grid, kScanThreads, shared, 1, p);
-            break;
+            return launch_kernels<32>(context, a, p);
     }
-    cuda::launch(mamba_norm_kernel, "mamba_norm", context.stream, dim3(static_cast<unsigned>(p.groups), rows), 128,
-                 sizeof(float) * (p.inner / p.groups), 1, p);
 }
 
 }  // namespace nibble::ops

@@ -13,8 +13,7 @@ __device__ float gelu_tanh(float v) {
 
 __global__ void __launch_bounds__(256) activate_kernel(const __nv_bfloat16* x, int64_t x_stride, __nv_bfloat16* y,
                                                        int64_t y_stride, int width, Activation activation) {
-    ptx::launch_dependents();
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     const int64_t t = blockIdx.x;
     for (int i = threadIdx.x; i < width; i += blockDim.x) {
         const float first = cuda::load_bf16(x + t * x_stride + i);

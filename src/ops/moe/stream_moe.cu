@@ -131,7 +131,6 @@ __device__ void choose_experts(const RouterParams& p, int t, const float* logits
 }
 
 __global__ void __launch_bounds__(kRouterThreads) router_kernel(const __grid_constant__ RouterParams p) {
-    ptx::launch_dependents();
     const int expert = blockIdx.x, t = blockIdx.y, tid = threadIdx.x, lane = tid % 32, warp = tid / 32;
     float4 router[kRouterVectors];
     uint2 norm[kRouterVectors];
@@ -148,7 +147,7 @@ __global__ void __launch_bounds__(kRouterThreads) router_kernel(const __grid_con
                 : unpack_bf16(*reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(p.router) + at));
         if (p.norm_weight) norm[i] = *reinterpret_cast<const uint2*>(p.norm_weight + k);
     }
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     float dot = 0, squares = 0;
 #pragma unroll
     for (int i = 0; i < kRouterVectors; ++i) {
@@ -258,9 +257,7 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_up_kernel(c
         while (filled < plan.depth && fill_row < p.shared_rows) fill();
     }
     if (threadIdx.x < kTokenTileBytes / 16) reinterpret_cast<uint4*>(zeros)[threadIdx.x] = make_uint4(0, 0, 0, 0);
-    ptx::grid_dependency_wait();
-    // From here the router has finished: a dependent kernel may read what it chose before waiting for this one.
-    ptx::launch_dependents();
+    ptx::await_previous_kernel();  // the router: what it chose is there for moe_down before its own wait
     if (warp == warps) {
         if (lane < p.top_k) chosen[lane] = __ldcg(p.chosen + t * p.top_k + lane);
         __syncwarp();
@@ -358,7 +355,6 @@ struct DownParams {
 
 template <class Tile>
 __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel(const __grid_constant__ DownParams p) {
-    ptx::launch_dependents();
     extern __shared__ __align__(128) std::byte shared[];
     const DownPlan& plan = p.plan;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = plan.warps(), t = blockIdx.y;
@@ -413,7 +409,7 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
     if (threadIdx.x < kTokenTileBytes / 16) reinterpret_cast<uint4*>(zeros)[threadIdx.x] = make_uint4(0, 0, 0, 0);
     if (plan.cluster > 1) ptx::cluster_arrive();
 
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     if (threadIdx.x == warps * 32) {
         const int first = seg_begin * plan.expert_tiles;
         int count = 0;
@@ -649,7 +645,7 @@ bool stream_moe_accepts(const MoeArgs& a, const device::Device&) {
                w.n % 64 == 0 && w.k % 64 == 0;
     };
     return a.activation == Activation::relu2 && a.x.dtype() == DType::bf16 && a.y.dtype() == DType::bf16 &&
-           tiled(a.up.first) && tiled(a.down.first) &&
+           a.x.row_stride() % 4 == 0 && tiled(a.up.first) && tiled(a.down.first) &&
            (a.shared_up.empty() || (tiled(a.shared_up) && tiled(a.shared_down))) && a.shared_gate.empty() &&
            a.top_k <= kMaxTopK && a.expert_groups <= 32 && a.up.count <= 4096 &&
            a.x.dim(1) <= 4 * kRouterThreads * kRouterVectors &&

@@ -19,10 +19,9 @@ struct RmsNormParams {
 };
 
 __global__ void __launch_bounds__(256) rms_norm_kernel(const __grid_constant__ RmsNormParams p) {
-    ptx::launch_dependents();
     extern __shared__ float row[];
     __shared__ float scratch[32];
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     const int64_t t = blockIdx.x;
     float squares = 0;
     for (int i = threadIdx.x; i < p.h; i += blockDim.x) {

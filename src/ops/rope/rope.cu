@@ -10,8 +10,7 @@ namespace {
 __global__ void __launch_bounds__(256)
     rope_kernel(__nv_bfloat16* x, int64_t stride, const int32_t* positions, const float* inv_freq, int half, int heads,
                 int head_dim, float scale) {
-    ptx::launch_dependents();
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     const int64_t t = blockIdx.x;
     const float position = static_cast<float>(__ldcg(positions + t));
     for (int i = threadIdx.x; i < heads * half; i += blockDim.x) {

@@ -143,13 +143,12 @@ __device__ int nth_of_key(const float* x, int v, uint32_t key, uint64_t n, uint6
 }
 
 __global__ void __launch_bounds__(kThreads) sample_kernel(const __grid_constant__ SampleParams p) {
-    ptx::launch_dependents();
     __shared__ Best best_scratch[kThreads / 32];
     __shared__ uint64_t total_scratch[kThreads];
     __shared__ unsigned long long histogram[256];
     __shared__ Cut cut_scratch;
     __shared__ int found;
-    ptx::grid_dependency_wait();
+    ptx::await_previous_kernel();
     const int r = blockIdx.x, v = p.v;
     const SampleRow row = p.rows[r];
     const float* logits = p.logits + r * p.stride;
