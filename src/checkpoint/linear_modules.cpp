@@ -173,7 +173,8 @@ Result<std::vector<LinearModule>> find_linear_modules(const Checkpoint& checkpoi
                 TRY(LinearModule found, quantized_module(checkpoint, std::move(module)));
                 modules.push_back(std::move(found));
             }
-        } else if (tensor.shape.size() == 3 && is_float(tensor.dtype) && parent(tensor.name).ends_with("experts") &&
+        } else if (tensor.shape.size() == 3 && tensor.elements() > 0 && is_float(tensor.dtype) &&
+                   parent(tensor.name).ends_with("experts") &&
                    is_one_of(last_component(tensor.name), {"up_proj", "down_proj", "gate_proj", "gate_up_proj"})) {
             add_stacked_experts(checkpoint, tensor, modules);
         }

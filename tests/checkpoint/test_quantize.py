@@ -476,6 +476,18 @@ def test_experts_in_one_tensor_are_written_apart(nibble, tmp_path):
     assert len(found) == 3 * 3 * 3
 
 
+def test_experts_without_values_are_no_modules(nibble, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    tensors = {"model.layers.0.mlp.experts.up_proj": ("F32", (1 << 40, 0, 16), b"")}
+    tensors["lm_head.weight"] = ("F32", (2, 16), np.ones(32, np.float32).tobytes())
+    write_safetensors(folder / "model.safetensors", tensors)
+    result = nibble("quantize", folder, tmp_path / "out", "--scheme", "all-nvfp4")
+    assert result.returncode == 0, result.stderr
+    assert read_raw(tmp_path / "out")["model.layers.0.mlp.experts.up_proj"][1] == [1 << 40, 0, 16]
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="a small file system needs root")
 def test_a_full_disk_is_named_and_leaves_nothing(nibble, tmp_path):
     folder, disk = tiny_model.write(tmp_path / "in"), tmp_path / "disk"
