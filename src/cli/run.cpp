@@ -165,7 +165,11 @@ Result<int> run(RunFlags flags, const Settings& settings, bool thinking_given) {
     options.measure_bandwidth = flags.stats;
     options.progress = [&](std::string_view stage, int64_t bytes, int64_t total) { bar.update(stage, bytes, total); };
     options.remark = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
-    TRY(const std::unique_ptr<Session> session, Session::open(flags.model, options));
+    std::unique_ptr<Session> session;
+    {
+        const InterruptHeld held;  // the session's threads leave interrupts to this one
+        TRY(session, Session::open(flags.model, options));
+    }
     bar.clear();
 
     Conversation conversation(session->served_model(), flags.conversation);

@@ -3,9 +3,15 @@
 #include <fmt/format.h>
 #include <histedit.h>
 
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cwchar>
 
 namespace nibble::cli {
 namespace {
@@ -33,14 +39,64 @@ void install_interrupt() {
 }
 
 struct LineEditor::State {
+    static State& of(EditLine* editor) {
+        void* data = nullptr;
+        el_get(editor, EL_CLIENTDATA, &data);
+        return *static_cast<State*>(data);
+    }
+    static int read_character(EditLine* editor, wchar_t* to);
+
     std::string prompt;
+    std::mbstate_t character{};  // of which some bytes have been read
     EditLine* editor = nullptr;
     History* history = nullptr;
     HistEvent event{};
 };
 
+// A character of the line. An interrupt is waited for together with input: one that comes while neither is waited for,
+// between an echo and the next read, must not be lost.
+int LineEditor::State::read_character(EditLine* editor, wchar_t* to) {
+    std::mbstate_t& state = of(editor).character;
+    sigset_t open;
+    pthread_sigmask(SIG_SETMASK, nullptr, &open);
+    sigdelset(&open, SIGINT);
+    for (;;) {
+        pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+        if (ppoll(&input, 1, nullptr, &open) < 0) {
+            if (errno == EINTR && !interrupted()) continue;  // another signal
+            return -1;
+        }
+        char byte = 0;
+        const ssize_t count = read(STDIN_FILENO, &byte, 1);
+        if (count == 0) return 0;
+        if (count < 0) {
+            if (errno == EINTR || errno == EAGAIN) continue;
+            return -1;
+        }
+        const size_t length = std::mbrtowc(to, &byte, 1, &state);
+        if (length == static_cast<size_t>(-2)) continue;  // more bytes belong to it
+        if (length == static_cast<size_t>(-1)) {
+            state = {};
+            continue;  // not of the locale's encoding
+        }
+        return 1;
+    }
+}
+
+InterruptHeld::InterruptHeld() {
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, &before_);
+}
+
+InterruptHeld::~InterruptHeld() {
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
 LineEditor::LineEditor(std::string prompt) : state_(std::make_unique<State>()) {
-    std::setlocale(LC_CTYPE, "");  // the editor counts columns by it
+    std::setlocale(LC_CTYPE, "");  // the editor reads and counts characters by it
+    if (MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
     state_->prompt = std::move(prompt);
     // Shown on stderr, so that stdout holds answers alone.
     state_->editor = el_init("nibble", stdin, stderr, stderr);
@@ -49,12 +105,9 @@ LineEditor::LineEditor(std::string prompt) : state_(std::make_unique<State>()) {
     history(state_->history, &state_->event, H_SETSIZE, 1000);
     history(state_->history, &state_->event, H_SETUNIQUE, 1);
     el_set(state_->editor, EL_CLIENTDATA, state_.get());
+    el_set(state_->editor, EL_GETCFN, State::read_character);
     el_set(
-        state_->editor, EL_PROMPT, +[](EditLine* editor) -> char* {
-            void* data = nullptr;
-            el_get(editor, EL_CLIENTDATA, &data);
-            return static_cast<State*>(data)->prompt.data();
-        });
+        state_->editor, EL_PROMPT, +[](EditLine* editor) -> char* { return State::of(editor).prompt.data(); });
     el_set(state_->editor, EL_EDITOR, "emacs");
     el_set(state_->editor, EL_HIST, history, state_->history);
     el_set(state_->editor, EL_SIGNAL, 0);
@@ -67,6 +120,7 @@ LineEditor::~LineEditor() {
 
 std::optional<std::string> LineEditor::read_line() {
     if (state_->editor == nullptr) return std::nullopt;
+    const InterruptHeld held;
     interrupted() = false;
     // el_gets shows the prompt first and changes the terminal's mode after: a Ctrl-D typed between would be lost.
     el_set(state_->editor, EL_PREP_TERM, 1);

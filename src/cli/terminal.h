@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <csignal>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,18 @@ namespace nibble::cli {
 // Set by Ctrl-C from install_interrupt() on; whoever acts on it clears it.
 std::atomic<bool>& interrupted();
 void install_interrupt();
+
+// Keeps SIGINT from this thread, and from threads made meanwhile for good, while it lives.
+class InterruptHeld {
+public:
+    InterruptHeld();
+    ~InterruptHeld();
+    InterruptHeld(const InterruptHeld&) = delete;
+    InterruptHeld& operator=(const InterruptHeld&) = delete;
+
+private:
+    sigset_t before_;
+};
 
 class LineEditor {
 public:

@@ -10,8 +10,8 @@ import xml.etree.ElementTree
 import pytest
 
 OK, USAGE, PEER = 0, 2, 8
-# The tiny model makes a token in some microseconds: a figure wants many of them.
-LONG = ("--device", "cpu", "--prompt-tokens", 8, "--output-tokens", 96, "--repeats", 2)
+# The tiny model makes a token in some microseconds: a figure wants many of them, and a core left to see them come.
+LONG = ("--device", "cpu", "--threads", 1, "--prompt-tokens", 8, "--output-tokens", 96, "--repeats", 2)
 SHORT = ("--device", "cpu", "--prompt-tokens", 8, "--output-tokens", 6, "--repeats", 2)
 
 
@@ -194,7 +194,7 @@ def test_records_are_compared_and_unlike_ones_refused(record, nibble, model_fold
         "seeded": (model_folder, *LONG, "--seed", 2),
         "same": (model_folder, *LONG, "--same-prompt"),
         "nano": (nano, *LONG),
-        "longer": (model_folder, "--device", "cpu", "--prompt-tokens", 9, "--output-tokens", 96, "--repeats", 1),
+        "longer": (model_folder, "--device", "cpu", "--threads", 1, "--prompt-tokens", 9, "--output-tokens", 96, "--repeats", 1),
     }.items():
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(record(*arguments)))
