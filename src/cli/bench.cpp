@@ -203,7 +203,7 @@ std::string counted_by(const std::vector<BenchRun>& runs) {
     return by_id ? "token ids" : no_usage ? "pieces of text" : "the server's usage";
 }
 
-Json first_lines(const BenchFlags& flags, const Settings& settings, const BenchTarget& target) {
+Json first_lines(const BenchFlags& flags, const BenchTarget& target) {
     const std::time_t now = std::time(nullptr);
     Json record = {{"nibble_bench", 1},
                    {"started", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now))},
@@ -338,7 +338,7 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
         return error(ErrorCode::usage, "--same-prompt is of random prompts: it does not go with --requests");
     BenchTarget target;
     TRY_VOID(flags.url.empty() ? open_session(flags, target) : open_server(flags, target));
-    Json record = first_lines(flags, settings, target);
+    Json record = first_lines(flags, target);
     if (!flags.requests.empty()) {
         TRY(target.requests, read_requests(flags.requests, target.server));
         TRY(const std::string text, read_whole_file(flags.requests, kRequestFileLimit_bytes));
