@@ -24,7 +24,8 @@ namespace nibble::checkpoint {
 // Errors: not_found, saying where was looked.
 Result<std::filesystem::path> find_model_folder(std::string_view model);
 
-// The Hugging Face cache as the environment names it, whether it is there or not. Nothing: neither it nor a home is set.
+// The Hugging Face cache as the environment names it, whether it is there or not. Nothing: neither it nor a home is
+// set.
 std::optional<std::filesystem::path> hub_cache();
 
 // Whether what is read stays in the system's page cache, where the next start finds it.

@@ -40,6 +40,9 @@ Result<std::vector<StreamTimes>> run_local(Session& session, std::span<const std
     std::condition_variable ready;
     uint64_t events = 0, seen = 0;
     std::vector<StreamTimes> times(prompts.size());
+    // When each event of a stream came, as the engine's thread tells: this one may be late, and see several at once.
+    std::vector<std::vector<BenchClock::time_point>> came(prompts.size());
+    std::vector<size_t> taken(prompts.size());
     std::vector<std::unique_ptr<engine::RequestStream>> streams(prompts.size());
     const auto start = BenchClock::now();
     for (size_t i = 0; i < prompts.size(); ++i) {
@@ -49,8 +52,9 @@ Result<std::vector<StreamTimes>> run_local(Session& session, std::span<const std
         request.id = fmt::format("bench-{}", i);
         request.prompt = prompts[i];
         request.sampling = {.temperature = 0, .max_tokens = static_cast<int>(max_tokens), .ignore_eos = true};
-        TRY(streams[i], session.engine().submit(std::move(request), [&] {
+        TRY(streams[i], session.engine().submit(std::move(request), [&, i] {
             const std::lock_guard lock(mutex);
+            came[i].push_back(BenchClock::now());
             ++events;
             ready.notify_one();
         }));
@@ -70,7 +74,11 @@ Result<std::vector<StreamTimes>> run_local(Session& session, std::span<const std
                 if (event->finish == engine::FinishReason::numerical_error)
                     return error(ErrorCode::internal, "a logit is not a number");
                 times[i].cached_tokens = event->cached_tokens;
-                if (event->token >= 0) times[i].arrivals.push_back(now);
+                if (event->token >= 0) {
+                    const std::lock_guard lock(mutex);
+                    times[i].arrivals.push_back(taken[i] < came[i].size() ? came[i][taken[i]] : now);
+                }
+                ++taken[i];
                 if (event->finish != engine::FinishReason::none) {
                     done[i] = true;
                     --open;
