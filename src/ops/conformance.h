@@ -133,7 +133,6 @@ void run_row(const Op<Args>& op, const Row<Args>& row, const Args& args, const d
     device::Arena arena(std::move(*buffer));
     OpContext context{.device = &device, .threads = threads, .arena = &arena, .activation = activation};
     context.module = op.name;
-    device::synchronize(device, context.stream);  // rows may start early, and copies are not waited for by those
     row.run(context, args);
     device::synchronize(device, context.stream);
 }
