@@ -45,7 +45,6 @@ Result<checkpoint::InputStatistics> observe_inputs(const std::string& model, con
 
     checkpoint::InputStatistics inputs;
     Observer observer(inputs);
-    const ops::ObserverScope scope(observer);
     std::vector<float> logits(static_cast<size_t>(TextScorer::kStepTokens * scorer->vocab_size()));
     const auto total = static_cast<int64_t>(ids.size());
     for (int64_t begin = 0; begin + 1 < total; begin += kWindow) {
@@ -54,8 +53,8 @@ Result<checkpoint::InputStatistics> observe_inputs(const std::string& model, con
         for (int64_t at = 0; at < static_cast<int64_t>(window.size()); at += TextScorer::kStepTokens) {
             const int64_t count = std::min(TextScorer::kStepTokens, static_cast<int64_t>(window.size()) - at);
             const int64_t rows = scorer->rows(window, at, count);
-            scorer->logits(window, at, count,
-                           std::span(logits).first(static_cast<size_t>(rows * scorer->vocab_size())));
+            scorer->logits(window, at, count, std::span(logits).first(static_cast<size_t>(rows * scorer->vocab_size())),
+                           &observer);
             bar.update("calibrating", begin + at + count, total);
             if (interrupted()) return error(ErrorCode::cancelled, "interrupted");
         }

@@ -2,11 +2,9 @@
 
 #include "checkpoint/linear_modules.h"
 #include "cli/model_outline.h"
-#include "ops/nvfp4_activations.h"
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 
 namespace nibble::cli {
 namespace {
@@ -40,7 +38,6 @@ Result<std::unique_ptr<TextScorer>> TextScorer::open(
     if (window > spec.max_context)
         return error(ErrorCode::usage, "a window of {} tokens; the model's context is {}", window, spec.max_context);
     if (activations == Activations::nvfp4) TRY_VOID(refuse_w4a4(outline));
-    scorer->activations_ = activations;
     scorer->name_ = flags.model;
     TRY(scorer->tokenizer_, text::Tokenizer::load(outline.folder));
 
@@ -49,13 +46,12 @@ Result<std::unique_ptr<TextScorer>> TextScorer::open(
                                       .max_sequences = 1,
                                       .max_step_tokens = kStepTokens,
                                       .max_logit_rows = kStepTokens,
-                                      .max_context = window};
+                                      .max_context = window,
+                                      .nvfp4_activations = activations == Activations::nvfp4};
     model::LoadOptions load = outline.load;
     load.source = flags.random_weights ? model::LoadOptions::Source::random : model::LoadOptions::Source::checkpoint;
     load.progress = [&](const model::LoadProgress& at) { progress(at.stage, at.bytes_read, at.bytes_total); };
     TRY(std::unique_ptr<const model::Model> model, model::load(outline.checkpoint, outline.device, load));
-    std::optional<ops::Nvfp4ActivationsScope> rounded;  // scratch is measured as it will be used
-    if (activations == Activations::nvfp4) rounded.emplace();
     TRY(scorer->executor_, engine::ModelExecutor::create(std::move(model), outline.device, &threads, options));
     scorer->pages_.resize(static_cast<size_t>(options.pages));
     std::iota(scorer->pages_.begin(), scorer->pages_.end(), 0);
@@ -66,7 +62,8 @@ int64_t TextScorer::rows(std::span<const text::TokenId> window, int64_t begin, i
     return begin + count == static_cast<int64_t>(window.size()) ? count - 1 : count;
 }
 
-void TextScorer::logits(std::span<const text::TokenId> window, int64_t begin, int64_t count, std::span<float> into) {
+void TextScorer::logits(std::span<const text::TokenId> window, int64_t begin, int64_t count, std::span<float> into,
+                        ops::InputObserver* observer) {
     const int64_t end = begin + count, page = executor_->limits().page_size;
     const engine::SamplingParams sampling;
     engine::StepPlan plan;
@@ -81,9 +78,7 @@ void TextScorer::logits(std::span<const text::TokenId> window, int64_t begin, in
          .prompt = window,
          .next_prompt_token =
              end < static_cast<int64_t>(window.size()) ? window[static_cast<size_t>(end)] : engine::TokenId{-1}});
-    std::optional<ops::Nvfp4ActivationsScope> rounded;
-    if (activations_ == Activations::nvfp4) rounded.emplace();
-    executor_->logits(plan, into);
+    executor_->logits(plan, into, observer);
 }
 
 }  // namespace nibble::cli

@@ -32,7 +32,8 @@ public:
     // Tokens [begin, begin + count) of a window, count <= kStepTokens: for each but the window's last the logits of
     // what follows it, [rows, V]. A window's steps come in order, from 0 on.
     int64_t rows(std::span<const text::TokenId> window, int64_t begin, int64_t count) const;
-    void logits(std::span<const text::TokenId> window, int64_t begin, int64_t count, std::span<float> into);
+    void logits(std::span<const text::TokenId> window, int64_t begin, int64_t count, std::span<float> into,
+                ops::InputObserver* observer = nullptr);
 
     const text::Tokenizer& tokenizer() const { return *tokenizer_; }
     int64_t vocab_size() const { return executor_->limits().vocab_size; }
@@ -46,7 +47,6 @@ private:
     std::shared_ptr<const text::Tokenizer> tokenizer_;
     std::unique_ptr<engine::ModelExecutor> executor_;
     std::vector<int32_t> pages_;
-    Activations activations_ = Activations::as_they_are;
 };
 
 }  // namespace nibble::cli

@@ -57,7 +57,7 @@ int64_t staging_bytes(const ExecutorLimits& limits) {
 
 // The arena's peak over a step of `sequences` sequences and `tokens` tokens: nothing runs, allocations are counted.
 int64_t recorded_peak(const model::Model& model, const device::Device& device, const ExecutorLimits& limits,
-                      int64_t sequences, int64_t tokens) {
+                      bool nvfp4_activations, int64_t sequences, int64_t tokens) {
     const auto i32 = [](std::initializer_list<int64_t> shape) { return Tensor(nullptr, DType::i32, shape); };
     const int64_t rows = limits.max_logit_rows, vocab = limits.vocab_size;
     const int64_t contexts = std::max(sequences * limits.max_context, tokens);
@@ -83,7 +83,8 @@ int64_t recorded_peak(const model::Model& model, const device::Device& device, c
                            .arena = &arena,
                            .mode = ops::Mode::record,
                            .program = &program,
-                           .activation = model.spec().activation};
+                           .activation = model.spec().activation,
+                           .nvfp4_activations = nvfp4_activations};
     const Tensor logits(nullptr, DType::f32, {rows, vocab});
     model.forward(context, batch, model::State::describe(model.spec().state, limits.pages, limits.slots), logits);
     ops::sample(context, {.logits = logits,
@@ -123,7 +124,8 @@ StepMemory ModelExecutor::measure(const model::Model& model, const device::Devic
     const int64_t tokens = limits.max_step_tokens, sequences = std::min(limits.max_step_rows, tokens);
     for (const auto& [b, t] :
          {std::pair{int64_t{1}, tokens}, std::pair{sequences, tokens}, std::pair{sequences, sequences}})
-        memory.activation_bytes = std::max(memory.activation_bytes, recorded_peak(model, device, limits, b, t));
+        memory.activation_bytes =
+            std::max(memory.activation_bytes, recorded_peak(model, device, limits, options.nvfp4_activations, b, t));
     memory.logit_bytes = limits.max_logit_rows * limits.vocab_size * static_cast<int64_t>(sizeof(float));
     memory.staging_bytes = staging_bytes(limits);
     return memory;
@@ -143,17 +145,19 @@ Result<std::unique_ptr<ModelExecutor>> ModelExecutor::create(std::unique_ptr<con
     TRY(device::Buffer arena, device::Buffer::allocate(device, memory.activation_bytes, "activations of a step"));
     TRY(device::Buffer logits, device::Buffer::allocate(device, memory.logit_bytes, "logits of a step"));
     TRY(Staging staging, Staging::allocate(device, memory.staging_bytes));
-    return std::unique_ptr<ModelExecutor>(new ModelExecutor(std::move(model), device, threads, limits, std::move(state),
+    return std::unique_ptr<ModelExecutor>(new ModelExecutor(std::move(model), device, threads, limits,
+                                                            options.nvfp4_activations, std::move(state),
                                                             std::move(arena), std::move(logits), std::move(staging)));
 }
 
 ModelExecutor::ModelExecutor(std::unique_ptr<const model::Model> model, const device::Device& device,
-                             ThreadPool* threads, const ExecutorLimits& limits, model::State state,
-                             device::Buffer arena, device::Buffer logits, Staging staging)
+                             ThreadPool* threads, const ExecutorLimits& limits, bool nvfp4_activations,
+                             model::State state, device::Buffer arena, device::Buffer logits, Staging staging)
     : model_(std::move(model)),
       device_(device),
       threads_(threads),
       limits_(limits),
+      nvfp4_activations_(nvfp4_activations),
       state_(std::move(state)),
       arena_(std::move(arena)),
       logits_(std::move(logits)),
@@ -187,7 +191,8 @@ ops::OpContext ModelExecutor::context(ops::Mode mode, ops::Program* program) {
             .mode = mode,
             .program = program,
             .forced = forced_.empty() ? nullptr : &forced_,
-            .activation = model_->spec().activation};
+            .activation = model_->spec().activation,
+            .nvfp4_activations = nvfp4_activations_};
 }
 
 void ModelExecutor::run(const StepPlan& plan, std::span<RowResult> results) {
@@ -245,9 +250,10 @@ void ModelExecutor::execute(ops::OpContext& context, const StepPlan& plan, std::
     hand_out(results);
 }
 
-void ModelExecutor::logits(const StepPlan& plan, std::span<float> into) {
+void ModelExecutor::logits(const StepPlan& plan, std::span<float> into, ops::InputObserver* observer) {
     const device::ArenaScope arena(arena_);
     ops::OpContext run_context = context(ops::Mode::run, nullptr);
+    run_context.observer = observer;
     const model::Batch batch = stage(plan);
     staging_.to_device_through(stream_, tokens_, logit_rows_);
     const int64_t rows = static_cast<int64_t>(wanted_.size());

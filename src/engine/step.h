@@ -29,6 +29,7 @@ struct StepOptions {
     int64_t max_step_tokens = 512;
     int64_t max_logit_rows = 0;  // 0: max_sequences + 64; a prompt's log-probabilities come in chunks of what is left
     int64_t max_context = 0;     // 0: the model's, or what the pages hold if that is less
+    bool nvfp4_activations = false;  // W4A4, emulated on the CPU, for who measures it
 };
 
 // What the executor allocates beside the weights.
@@ -58,7 +59,8 @@ public:
     ops::Program profile(const StepPlan& plan, std::span<RowResult> results);
     // The same step without sampling: the logits of every token after which a prompt's token is known
     // (StepRow::prompt_logprobs), in order, [rows, V] on the host. For who measures the model itself.
-    void logits(const StepPlan& plan, std::span<float> into);
+    // observer: sees what matrices are multiplied with.
+    void logits(const StepPlan& plan, std::span<float> into, ops::InputObserver* observer = nullptr);
 
     const model::Model& model() const { return *model_; }
     const device::Device& device() const { return device_; }
@@ -71,8 +73,8 @@ private:
         TokenId given = -1;  // -1: a token is drawn
     };
     ModelExecutor(std::unique_ptr<const model::Model> model, const device::Device& device, ThreadPool* threads,
-                  const ExecutorLimits& limits, model::State state, device::Buffer arena, device::Buffer logits,
-                  Staging staging);
+                  const ExecutorLimits& limits, bool nvfp4_activations, model::State state, device::Buffer arena,
+                  device::Buffer logits, Staging staging);
 
     void execute(ops::OpContext& context, const StepPlan& plan, std::span<RowResult> results);
     model::Batch stage(const StepPlan& plan);
@@ -91,6 +93,7 @@ private:
     const device::Device device_;
     ThreadPool* const threads_;
     const ExecutorLimits limits_;
+    const bool nvfp4_activations_;
     const model::State state_;
     device::Arena arena_;
     const device::Buffer logits_;  // [max_logit_rows, V] f32

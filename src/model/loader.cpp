@@ -182,9 +182,7 @@ Result<void> Loader::router(std::string_view module, int64_t experts, int64_t k,
     if (found->format != WeightFormat::f32 && found->format != WeightFormat::bf16)
         return error(ErrorCode::unsupported, "{}: a router in {}; f32, f16 or bf16 was expected", name,
                      ops::name(found->format));
-    // A GPU's moe rows read it a row a thread block.
-    const ops::WeightLayout layout =
-        device_.is_cpu() ? ops::preferred_layout(found->format, experts, k, device_) : ops::WeightLayout::row_major;
+    const ops::WeightLayout layout = ops::router_layout(found->format, experts, k, device_);
     add_weight(std::move(found), layout, std::move(name), into);
     return {};
 }

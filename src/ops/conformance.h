@@ -68,15 +68,16 @@ void fill_integers(const Tensor& tensor, const std::vector<int32_t>& integers);
 // What visits an op's arguments: every tensor with whether the op writes it, and every weight.
 struct Visitor {
     std::function<void(Tensor&, bool written)> tensor;
-    // count matrices, `stride_bytes` apart (experts); 1 for a plain weight.
-    std::function<void(Weight&, int64_t count, int64_t& stride_bytes)> weight;
+    using Layout = WeightLayout(WeightFormat format, int64_t n, int64_t k, const device::Device& device);
+    // count matrices, `stride_bytes` apart (experts); 1 for a plain weight. In the layout that the model gives it.
+    std::function<void(Weight&, Layout& layout, int64_t count, int64_t& stride_bytes)> weight;
 
     void operator()(Tensor& t, bool written = false) const {
         if (!t.empty()) tensor(t, written);
     }
-    void operator()(Weight& w) const {
+    void operator()(Weight& w, Layout& layout = preferred_layout) const {
         int64_t stride = 0;
-        if (!w.empty()) weight(w, 1, stride);
+        if (!w.empty()) weight(w, layout, 1, stride);
     }
 };
 
@@ -87,9 +88,9 @@ public:
     template <class Args>
     Args move(const Args& args) {
         Args moved = args;
-        visit(moved,
-              Visitor{.tensor = [this](Tensor& t, bool written) { move_tensor(t, written); },
-                      .weight = [this](Weight& w, int64_t count, int64_t& stride) { move_weight(w, count, stride); }});
+        visit(moved, Visitor{.tensor = [this](Tensor& t, bool written) { move_tensor(t, written); },
+                             .weight = [this](Weight& w, Visitor::Layout& layout, int64_t count,
+                                              int64_t& stride) { move_weight(w, layout, count, stride); }});
         return moved;
     }
     bool has_weights() const { return !weights_.empty(); }
@@ -101,7 +102,7 @@ public:
 
 private:
     void move_tensor(Tensor& tensor, bool written);
-    void move_weight(Weight& weight, int64_t count, int64_t& stride_bytes);
+    void move_weight(Weight& weight, Visitor::Layout& layout, int64_t count, int64_t& stride_bytes);
     void fetch();
 
     const Memory& memory_;

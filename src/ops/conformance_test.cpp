@@ -180,10 +180,10 @@ void Copy::move_tensor(Tensor& tensor, bool written) {
     CHECK(false, "{} is not the case's", tensor.describe());
 }
 
-void Copy::move_weight(Weight& weight, int64_t count, int64_t& stride_bytes) {
+void Copy::move_weight(Weight& weight, Visitor::Layout& layout, int64_t count, int64_t& stride_bytes) {
     const Weight host = weight;
     if (!weight.row_scale.empty()) move_tensor(weight.row_scale, false);
-    weight.layout = packed_ ? preferred_layout(host.format, host.n, host.k, device_) : WeightLayout::row_major;
+    weight.layout = packed_ ? layout(host.format, host.n, host.k, device_) : WeightLayout::row_major;
     weight.stored_bytes = packed_bytes(weight.format, weight.layout, weight.n, weight.k);
     const int64_t stride = count == 1 ? weight.stored_bytes : round_up(weight.stored_bytes, 256);
     auto buffer = device::Buffer::allocate(device_, stride * count, "a weight");

@@ -6,23 +6,10 @@
 #include <vector>
 
 namespace nibble::ops {
-namespace {
-
-thread_local InputObserver* current = nullptr;
-
-}  // namespace
-
-ObserverScope::ObserverScope(InputObserver& observer) : outer_(current) {
-    current = &observer;
-}
-
-ObserverScope::~ObserverScope() {
-    current = outer_;
-}
 
 void observe_input(const OpContext& context, std::string_view module, const Tensor& x, const Tensor& norm_weight,
                    float norm_eps) {
-    if (current == nullptr || context.mode != Mode::run || !context.device->is_cpu()) return;
+    if (context.observer == nullptr || context.mode != Mode::run || !context.device->is_cpu()) return;
     std::vector<float> row(static_cast<size_t>(x.dim(1)));
     for (int64_t t = 0; t < x.dim(0); ++t) {
         const std::byte* from = x.row(t);
@@ -37,7 +24,7 @@ void observe_input(const OpContext& context, std::string_view module, const Tens
             for (size_t i = 0; i < row.size(); ++i)
                 row[i] *= scale * get(norm_weight.row(0), norm_weight.dtype(), static_cast<int64_t>(i));
         }
-        current->see(module, row);
+        context.observer->see(module, row);
     }
 }
 

@@ -1,9 +1,9 @@
 // InputObserver: sees what matrices are multiplied with, for calibration. None is set when a model serves: an op then
 // pays one load and one branch.
 //
-// Set for the steps of one thread, while an ObserverScope lives there; called on that thread before the op runs, on the
-// CPU alone. Routed experts are seen by the name of all of them, with the tokens of all of them; what is between their
-// up and down is never seen.
+// Named by a step's OpContext; called on the thread that runs the step, before the op runs, on the CPU alone. Routed
+// experts are seen by the name of all of them, with the tokens of all of them; what is between their up and down is
+// never seen.
 #pragma once
 
 #include "ops/op.h"
@@ -21,18 +21,7 @@ public:
     virtual void see(std::string_view module, std::span<const float> x) = 0;
 };
 
-class ObserverScope {
-public:
-    explicit ObserverScope(InputObserver& observer);
-    ~ObserverScope();
-    ObserverScope(const ObserverScope&) = delete;
-    ObserverScope& operator=(const ObserverScope&) = delete;
-
-private:
-    InputObserver* const outer_;
-};
-
-// For ops: shows the rows of x (rms_norm(x, norm_weight, eps) where that is given) to this thread's observer, if any.
+// For ops: shows the rows of x (rms_norm(x, norm_weight, eps) where that is given) to the context's observer, if any.
 void observe_input(const OpContext& context, std::string_view module, const Tensor& x, const Tensor& norm_weight,
                    float norm_eps);
 

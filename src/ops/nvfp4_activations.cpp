@@ -1,5 +1,6 @@
 #include "ops/nvfp4_activations.h"
 
+#include "base/check.h"
 #include "numeric/fp4.h"
 #include "numeric/fp8.h"
 #include "numeric/nvfp4.h"
@@ -8,21 +9,6 @@
 #include <cmath>
 
 namespace nibble::ops {
-namespace {
-
-thread_local int scopes = 0;
-
-}  // namespace
-
-Nvfp4ActivationsScope::Nvfp4ActivationsScope() {
-    ++scopes;
-}
-Nvfp4ActivationsScope::~Nvfp4ActivationsScope() {
-    --scopes;
-}
-bool rounds_activations() {
-    return scopes > 0;
-}
 
 void round_to_nvfp4(std::span<float> x, float input_scale) {
     CHECK(x.size() % numeric::kNvfp4Group == 0 && input_scale > 0);

@@ -1,5 +1,5 @@
-// Nvfp4Activations: W4A4 in plain arithmetic, to measure what it would lose. While a scope lives on a thread, linear
-// rounds its input to NVFP4 wherever the weight is NVFP4 and has an input scale. Nothing serves so.
+// Nvfp4Activations: W4A4 in plain arithmetic, to measure what it would lose. Where a step's OpContext asks for it,
+// linear rounds its input to NVFP4 wherever the weight is NVFP4 and has an input scale. Nothing serves so.
 //
 //   gs = 1 / input_scale;  s = e4m3(min(gs · (max |x| · (1/6)), 448)) for 16 consecutive x;  code = e2m1(x · (gs / s)),
 //   0 where s is 0;  y = (Σ (code · s) · (w_code · w_s)) · (input_scale · weight_scale)
@@ -8,20 +8,9 @@
 // has them must refuse.
 #pragma once
 
-#include "ops/op.h"
-
 #include <span>
 
 namespace nibble::ops {
-
-class Nvfp4ActivationsScope {
-public:
-    Nvfp4ActivationsScope();
-    ~Nvfp4ActivationsScope();
-    Nvfp4ActivationsScope(const Nvfp4ActivationsScope&) = delete;
-    Nvfp4ActivationsScope& operator=(const Nvfp4ActivationsScope&) = delete;
-};
-bool rounds_activations();  // on this thread
 
 // x [K], K % 16 == 0, to code · s.
 void round_to_nvfp4(std::span<float> x, float input_scale);

@@ -29,7 +29,7 @@ TEST(Nvfp4Activations, AreTheCheckVectorBitForBit) {
     EXPECT_EQ(large, std::vector<float>(16, 6 * 448));  // saturates
 }
 
-TEST(Nvfp4Activations, LinearMultipliesTheRoundedInputWhileTheScopeLives) {
+TEST(Nvfp4Activations, LinearMultipliesTheRoundedInputWhereTheContextAsksForIt) {
     const device::Device cpu = *device::find_device("cpu");
     device::Arena arena(*device::Buffer::allocate(cpu, 1 << 16, "a test's arena"));
     OpContext context{.device = &cpu, .arena = &arena};
@@ -54,14 +54,10 @@ TEST(Nvfp4Activations, LinearMultipliesTheRoundedInputWhileTheScopeLives) {
     };
     for (const uint8_t code : kCodes) sum += numeric::e2m1_to_float(code) * 192.0f;
     const float exact = run();
-    {
-        const Nvfp4ActivationsScope scope;
-        EXPECT_FLOAT_EQ(run(), sum * (0.5f * kInputScale));
-        EXPECT_NE(y, exact);
-        weight.input_scale = 0;  // not calibrated: as it is
-        EXPECT_EQ(run(), exact);
-    }
-    weight.input_scale = kInputScale;
+    context.nvfp4_activations = true;
+    EXPECT_FLOAT_EQ(run(), sum * (0.5f * kInputScale));
+    EXPECT_NE(y, exact);
+    weight.input_scale = 0;  // not calibrated: as it is
     EXPECT_EQ(run(), exact);
 }
 

@@ -42,6 +42,8 @@ struct RoutingModel {
 // Rows forced by name: op -> row. Tests and bench only.
 using ForcedRows = std::map<std::string, std::string, std::less<>>;
 
+class InputObserver;  // input_observer.h
+
 // What every op is given beside its arguments. One per engine thread; passed down, never stored.
 struct OpContext {
     const device::Device* device = nullptr;
@@ -54,6 +56,9 @@ struct OpContext {
     const ForcedRows* forced = nullptr;
     std::string_view module;         // the module whose ops are being called
     DType activation = DType::bf16;  // of what projections read: bf16, or f32 to compare with a float32 reference
+
+    InputObserver* observer = nullptr;  // calibration only: sees what matrices are multiplied with
+    bool nvfp4_activations = false;     // W4A4, emulated on the CPU to measure it (nvfp4_activations.h)
 
     // Of the residual stream: on the CPU float32, for its bytes are nothing beside the weights'.
     DType residual() const { return device->is_cpu() ? DType::f32 : activation; }

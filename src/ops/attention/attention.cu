@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(128) attention_append_kernel(const __grid_cons
     const int t = blockIdx.x;
     ptx::await_previous_kernel();
     if (t >= __ldcg(p.row_start + p.sequences)) return;
-    const int b = sequence_of_row(p, t);
+    const int b = cuda::sequence_of_row(p.row_start, p.sequences, t);
     const int position = __ldcg(p.context_length + b) - (__ldcg(p.row_start + b + 1) - t);
     for (int i = threadIdx.x; i < p.kv_heads * p.head_dim; i += blockDim.x) {
         const int64_t at = cache_element(p, b, position, i / p.head_dim) + i % p.head_dim;
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(const __grid_consta
     __shared__ bool last;
     ptx::await_previous_kernel();
     if (t >= __ldcg(p.row_start + p.sequences)) return;
-    const int b = sequence_of_row(p, t);
+    const int b = cuda::sequence_of_row(p.row_start, p.sequences, t);
     const int position = __ldcg(p.context_length + b) - (__ldcg(p.row_start + b + 1) - t);
     const int first_key = p.window > 0 ? max(0, position + 1 - p.window) : 0;
     const int first_split = first_key / kSplit, last_split = position / kSplit;

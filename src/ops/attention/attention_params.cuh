@@ -1,4 +1,4 @@
-// What the CUDA rows of op attention share: their parameters, where a row belongs, and the append kernel.
+// What the CUDA rows of op attention share: their parameters and the append kernel.
 #pragma once
 
 #include "ops/attention/attention.h"
@@ -38,17 +38,5 @@ AttentionParams attention_params(const AttentionArgs& a);  // max_splits 1
 
 // This step's keys and values to the cache, each element rounded to its type.
 void append_to_cache(OpContext& context, const AttentionParams& p);
-
-__device__ inline int sequence_of_row(const AttentionParams& p, int t) {
-    int low = 0, high = p.sequences;
-    while (high - low > 1) {
-        const int middle = (low + high) / 2;
-        if (__ldcg(p.row_start + middle) <= t)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
 
 }  // namespace nibble::ops

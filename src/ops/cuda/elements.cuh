@@ -1,5 +1,5 @@
-// Activations as CUDA rows see them: bf16, eight or two at a time, read past the L1 cache (another kernel of the chain
-// may have written them while this one was already resident).
+// Activations as CUDA rows see them: bf16, eight or two at a time, and the rows of a step; read past the L1 cache
+// (another kernel of the chain may have written them while this one was already resident).
 #pragma once
 
 #include <cuda_bf16.h>
@@ -31,6 +31,19 @@ __device__ __forceinline__ uint32_t pack_bf16(float first, float second) {
 
 __device__ __forceinline__ float silu(float v) {
     return v / (1.0f + expf(-v));
+}
+
+// Where a row of the step belongs: row_start[b] <= t < row_start[b + 1].
+__device__ __forceinline__ int sequence_of_row(const int32_t* row_start, int sequences, int t) {
+    int low = 0, high = sequences;
+    while (high - low > 1) {
+        const int middle = (low + high) / 2;
+        if (__ldcg(row_start + middle) <= t)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 // Sum over the block in a fixed order: lanes by halving, then warps ascending. scratch: 32 floats. Every thread gets

@@ -115,7 +115,7 @@ void linear(OpContext& context, const LinearArgs& a) {
           "{}: norm_weight is {}", a.weight.name, a.norm_weight.describe());
     if (rows == 0) return;
     observe_input(context, a.weight.name, a.x, a.norm_weight, a.norm_eps);
-    if (rounds_activations() && a.weight.format == WeightFormat::nvfp4 && a.weight.input_scale > 0)
+    if (context.nvfp4_activations && a.weight.format == WeightFormat::nvfp4 && a.weight.input_scale > 0)
         return linear_of_rounded(context, a);
     if (!a.norm_weight.empty() && !context.device->is_cpu() && a.weight.layout == WeightLayout::row_major) {
         device::ArenaScope scope(*context.arena);  // no CUDA row normalises what it multiplies by row-major weights

@@ -40,18 +40,6 @@ struct MambaParams {
     float eps, dt_min, dt_max;
 };
 
-__device__ int sequence_of_row(const MambaParams& p, int t) {
-    int low = 0, high = p.sequences;  // row_start[low] <= t < row_start[high]
-    while (high - low > 1) {
-        const int middle = (low + high) / 2;
-        if (__ldcg(p.row_start + middle) <= t)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 __device__ float load_conv_state(const MambaParams& p, int64_t at) {
     return p.conv_state_is_float ? __ldcg(static_cast<const float*>(p.conv_state) + at)
                                  : cuda::load_bf16(static_cast<const __nv_bfloat16*>(p.conv_state) + at);
@@ -68,7 +56,8 @@ __global__ void __launch_bounds__(256) mamba_conv_kernel(const __grid_constant__
     const int t = blockIdx.y, c = blockIdx.x * blockDim.x + threadIdx.x;
     ptx::await_previous_kernel();
     if (c >= p.channels || t >= __ldcg(p.row_start + p.sequences)) return;
-    const int b = sequence_of_row(p, t), first = __ldcg(p.row_start + b), rows = __ldcg(p.row_start + b + 1) - first;
+    const int b = cuda::sequence_of_row(p.row_start, p.sequences, t), first = __ldcg(p.row_start + b),
+              rows = __ldcg(p.row_start + b + 1) - first;
     const bool fresh = __ldcg(p.context_length + b) == rows;
     const int slot = __ldcg(p.slot + b);
     float sum = p.conv_bias ? p.conv_bias[c] : 0.0f;

@@ -115,6 +115,10 @@ constinit const Op<MoeArgs> kMoe{.name = "moe",
                                  .module = nullptr,
                                  .weights = weights};
 
+WeightLayout router_layout(WeightFormat format, int64_t n, int64_t k, const device::Device& device) {
+    return device.is_cpu() ? preferred_layout(format, n, k, device) : WeightLayout::row_major;
+}
+
 void moe(OpContext& context, const MoeArgs& a) {
     const int64_t width = a.x.dim(1), experts = a.up.count, factor = is_gated(a.activation) ? 2 : 1;
     CHECK(a.x.rank() == 2 && is_activation(a.x.dtype()), "x is {}", a.x.describe());

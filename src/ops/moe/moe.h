@@ -38,6 +38,9 @@ struct Experts {
     }
 };
 
+// The layout of a router: a GPU's rows read it with a kernel of its own, row by row.
+WeightLayout router_layout(WeightFormat format, int64_t n, int64_t k, const device::Device& device);
+
 struct MoeArgs {
     Tensor x;                                    // [T, H] bf16 or f32
     Weight router;                               // [E, H] f32 or bf16

@@ -6,10 +6,10 @@ namespace nibble::ops {
 
 void visit(MoeArgs& a, const conformance::Visitor& visitor) {
     visitor(a.x);
-    visitor(a.router);
+    visitor(a.router, router_layout);
     visitor(a.correction_bias);
     for (Experts* experts : {&a.up, &a.down}) {
-        visitor.weight(experts->first, experts->count, experts->stride_bytes);
+        visitor.weight(experts->first, preferred_layout, experts->count, experts->stride_bytes);
         visitor(experts->scales);
         visitor(experts->row_scales);
     }
