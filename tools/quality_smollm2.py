@@ -49,28 +49,11 @@ OURS = {
 THEIRS = {"Q4_K_M": 15, "Q4_0": 2, "IQ4_NL": 25, "Q8_0": 7}
 
 
-def bf16_gguf(source: Path, target: Path) -> None:
-    """The packaged file with every tensor as the BF16 folder has it, in float32."""
-    import gguf
+def as_bf16(values):
+    """What the BF16 folder has of them, in float32."""
     import numpy
 
-    reader, writer = gguf.GGUFReader(str(source)), gguf.GGUFWriter(str(target), "llama")
-    for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
-            continue
-        value = 0 if key == "general.file_type" else field.contents()
-        if field.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_key_value(key, value, field.types[0], sub_type=field.types[-1])
-        else:
-            writer.add_key_value(key, value, field.types[0])
-    tensors = smollm2.Source(source)
-    for name in tensors.names():
-        bits = smollm2.to_bf16(tensors.tensor(name))
-        writer.add_tensor(name, (bits.astype(numpy.uint32) << 16).view(numpy.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    return (smollm2.to_bf16(values).astype(numpy.uint32) << 16).view(numpy.float32)
 
 
 def llama_quantize(source: Path, target: Path, file_type: int) -> None:
@@ -156,7 +139,7 @@ def main() -> int:
         else:
             quantized, base = work / f"{slug}.gguf", work / "bf16.gguf"
             if not base.exists():
-                bf16_gguf(smollm2.packaged_gguf(), base)
+                smollm2.write_float32_gguf(smollm2.packaged_gguf(), base, as_bf16)
             if not quantized.exists():
                 llama_quantize(base, quantized, THEIRS[name])
             smollm2.make(quantized, smollm2.sha256(quantized), folder)

@@ -26,7 +26,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-FORMAT = 1  # of the folder: raise it when what is written changes
+FORMAT = 2  # of the folder: raise it when what is written changes
 NAME = "SmolLM2-135M-Instruct"
 RECORD = "conversion.json"
 # docs/numerics.md has the table by which the head's format was chosen.
@@ -123,6 +123,28 @@ class Source:
         tensor = self._tensors[name]
         values = self._dequantize(tensor.data, tensor.tensor_type)
         return values.astype("float32").reshape(tuple(int(extent) for extent in reversed(tensor.shape)))
+
+
+def write_float32_gguf(source: Path, target: Path, convert=lambda values: values) -> None:
+    """The same file with every tensor in float32, as `convert` gives it."""
+    import gguf
+
+    reader, writer = gguf.GGUFReader(str(source)), gguf.GGUFWriter(str(target), "llama")
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        value = 0 if key == "general.file_type" else field.contents()
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_key_value(key, value, field.types[0], sub_type=field.types[-1])
+        else:
+            writer.add_key_value(key, value, field.types[0])
+    tensors = Source(source)
+    for name in tensors.names():
+        writer.add_tensor(name, convert(tensors.tensor(name)))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def published_name(name: str) -> str:
@@ -314,6 +336,10 @@ def generation_config(source: Source) -> dict:
         "bos_token_id": source.require("tokenizer.ggml.bos_token_id"),
         "eos_token_id": end_ids(source),
         "pad_token_id": source.get("tokenizer.ggml.padding_token_id"),
+        # What the model's card recommends. At OpenAI's default, temperature 1, a model so small writes nonsense.
+        "do_sample": True,
+        "temperature": 0.2,
+        "top_p": 0.9,
     }
 
 
