@@ -93,6 +93,8 @@ def ask(port: int, question: str, can_chat: bool) -> dict:
                     seen["first_s"] = time.monotonic() - asked
                 seen["text"] += piece
                 print(piece, end="", flush=True)
+            if choice.get("finish_reason") == "length":
+                print(f" … (cut at {body['max_tokens']} tokens)", end="", flush=True)
         for key in ("usage", "timings"):
             if chunk.get(key):
                 seen[key] = chunk[key]
