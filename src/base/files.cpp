@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <system_error>
 
 namespace nibble {
@@ -63,6 +64,14 @@ Result<File> File::open(const std::filesystem::path& path) {
     return error(ErrorCode::not_found, "{}: expected a file, found {}", path.string(), kind(status.st_mode));
 }
 
+File File::in_memory(std::string name, std::span<const std::byte> bytes) {
+    File file;
+    file.path_ = std::move(name);
+    file.memory_ = bytes.data();
+    file.size_ = bytes.size();
+    return file;
+}
+
 File::~File() {
     if (fd_ >= 0) ::close(fd_);
 }
@@ -70,6 +79,7 @@ File::~File() {
 File& File::operator=(File&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(fd_, other.fd_);
+    std::swap(memory_, other.memory_);
     std::swap(size_, other.size_);
     return *this;
 }
@@ -80,6 +90,13 @@ Result<void> File::read(uint64_t offset, std::span<std::byte> into) const {
     if (!end || *end > static_cast<uint64_t>(INT64_MAX))
         return error(ErrorCode::model_invalid, "{}: byte {} + {} lies outside any file", path_.string(), offset,
                      into.size());
+    if (fd_ < 0) {
+        if (*end > size_)
+            return error(ErrorCode::model_invalid, "{}: the file ends at byte {}, expected {} bytes from {} on",
+                         path_.string(), size_, into.size(), offset);
+        if (!into.empty()) std::memcpy(into.data(), memory_ + offset, into.size());
+        return {};
+    }
     while (!into.empty()) {
         const ssize_t got = ::pread(fd_, into.data(), std::min(into.size(), kMost), static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) continue;
@@ -99,13 +116,18 @@ Result<void> File::read(uint64_t offset, std::span<std::byte> into) const {
 }
 
 void File::drop_from_cache(uint64_t offset, uint64_t bytes) const {
-    (void)::posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+    if (fd_ >= 0)
+        (void)::posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
 }
 
 Result<std::string> read_whole_file(const std::filesystem::path& path, uint64_t limit_bytes) {
     TRY(const File file, File::open(path));
+    return read_whole_file(file, limit_bytes);
+}
+
+Result<std::string> read_whole_file(const File& file, uint64_t limit_bytes) {
     if (file.size() > limit_bytes)
-        return error(ErrorCode::model_invalid, "{}: {}, expected at most {}", path.string(),
+        return error(ErrorCode::model_invalid, "{}: {}, expected at most {}", file.path().string(),
                      describe_bytes(file.size()), describe_bytes(limit_bytes));
     std::string text(file.size(), '\0');
     TRY_VOID(file.read(0, std::as_writable_bytes(std::span(text))));

@@ -20,10 +20,9 @@ namespace fs = std::filesystem;
 // reads of a few rows do not throw away what the system read ahead for the next.
 constexpr uint64_t kDropPiece = uint64_t{8} << 20;
 
-Result<std::optional<Config>> load_if_there(const fs::path& file) {
-    std::error_code ignored;
-    if (!fs::exists(fs::symlink_status(file, ignored))) return std::optional<Config>();
-    auto config = Config::load(file);
+Result<std::optional<Config>> load_if_there(const Folder& folder, std::string_view name) {
+    if (!folder.has(name)) return std::optional<Config>();
+    auto config = Config::load(folder, name);
     if (!config) {
         // Something of that name is there, but no file.
         if (config.error().code == ErrorCode::not_found) config.error().code = ErrorCode::model_invalid;
@@ -35,10 +34,10 @@ Result<std::optional<Config>> load_if_there(const fs::path& file) {
 }  // namespace
 
 struct Checkpoint::State {
-    fs::path folder;
+    Folder folder;
     std::optional<Config> config, generation_config;
     std::optional<QuantScheme> quant_scheme;
-    std::vector<fs::path> files;
+    std::vector<std::string> files;
     std::vector<File> opened;          // as files; empty without tensor headers
     std::vector<TensorEntry> tensors;  // file by file, in the order of the data
     std::vector<const TensorEntry*> by_name;
@@ -53,13 +52,12 @@ struct Checkpoint::State {
 Result<void> Checkpoint::State::read_headers(const OpenOptions& options, const ShardIndex& index) {
     size_t missing = 0;
     for (const std::string& name : index.files) {
-        files.push_back(folder / name);
-        std::error_code ignored;
-        if (options.headers_only && !fs::exists(fs::symlink_status(files.back(), ignored))) {
+        files.push_back(name);
+        if (options.headers_only && !folder.has(name)) {
             ++missing;
             continue;
         }
-        auto file = File::open(files.back());
+        auto file = folder.open(name);
         if (!file) {
             if (file.error().code == ErrorCode::not_found) {
                 file.error().code = ErrorCode::model_invalid;
@@ -105,15 +103,15 @@ Result<void> Checkpoint::State::check_against(const ShardIndex& index) const {
         if (there != by_name.end() && (*there)->name < claimed.name) break;
         if (there == by_name.end() || (*there)->name != claimed.name)
             return error(ErrorCode::model_invalid, "{}: tensor {} is expected in {}, which does not hold it",
-                         (folder / index.from).string(), in_quotes(claimed.name), shard);
+                         folder.string(index.from), in_quotes(claimed.name), shard);
         if ((*there)->file != claimed.file)
             return error(ErrorCode::model_invalid, "{}: tensor {} is expected in {}, found in {}",
-                         (folder / index.from).string(), in_quotes(claimed.name), shard,
+                         folder.string(index.from), in_quotes(claimed.name), shard,
                          index.files[static_cast<size_t>((*there)->file)]);
         ++there;
     }
     if (there != by_name.end())
-        return error(ErrorCode::model_invalid, "{}: tensor {} of {} is not listed", (folder / index.from).string(),
+        return error(ErrorCode::model_invalid, "{}: tensor {} of {} is not listed", folder.string(index.from),
                      in_quotes((*there)->name), index.files[static_cast<size_t>((*there)->file)]);
     return {};
 }
@@ -121,22 +119,24 @@ Result<void> Checkpoint::State::check_against(const ShardIndex& index) const {
 Checkpoint::Checkpoint(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Checkpoint::~Checkpoint() = default;
 
-Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const fs::path& folder, const OpenOptions& options) {
-    std::error_code failure;
-    const fs::file_status status = fs::status(folder, failure);
-    if (!fs::exists(status)) return error(ErrorCode::not_found, "{}: no such folder", folder.string());
-    if (!fs::is_directory(status))
-        return error(ErrorCode::not_found, "{}: expected a model folder, found a file", folder.string());
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const Folder& folder, const OpenOptions& options) {
+    if (!folder.is_embedded()) {
+        std::error_code failure;
+        const fs::file_status status = fs::status(folder.path(), failure);
+        if (!fs::exists(status)) return error(ErrorCode::not_found, "{}: no such folder", folder.string());
+        if (!fs::is_directory(status))
+            return error(ErrorCode::not_found, "{}: expected a model folder, found a file", folder.string());
+    }
     auto state = std::make_unique<State>();
     state->folder = folder;
     state->headers_only = options.headers_only;
-    TRY(state->config, load_if_there(folder / "config.json"));
+    TRY(state->config, load_if_there(folder, "config.json"));
     if (!state->config)
         return error(ErrorCode::not_found, "{}: no config.json in it: not a model folder", folder.string());
-    TRY(state->generation_config, load_if_there(folder / "generation_config.json"));
+    TRY(state->generation_config, load_if_there(folder, "generation_config.json"));
     std::optional<Config> hf_quant_config;
     if (options.claims) {
-        TRY(hf_quant_config, load_if_there(folder / "hf_quant_config.json"));
+        TRY(hf_quant_config, load_if_there(folder, "hf_quant_config.json"));
     }
     TRY(const Config without_claims, Config::parse("{}", state->config->file()));
     TRY(state->quant_scheme, QuantScheme::parse(hf_quant_config ? &*hf_quant_config : nullptr,
@@ -153,7 +153,7 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const fs::path& folde
     return std::shared_ptr<const Checkpoint>(new Checkpoint(std::move(state)));
 }
 
-const fs::path& Checkpoint::folder() const {
+const Folder& Checkpoint::folder() const {
     return state_->folder;
 }
 const Config& Checkpoint::config() const {
@@ -165,7 +165,7 @@ const Config* Checkpoint::generation_config() const {
 const QuantScheme& Checkpoint::quant_scheme() const {
     return *state_->quant_scheme;
 }
-std::span<const fs::path> Checkpoint::files() const {
+std::span<const std::string> Checkpoint::files() const {
     return state_->files;
 }
 std::span<const TensorEntry> Checkpoint::tensors() const {

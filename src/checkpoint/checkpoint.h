@@ -4,6 +4,7 @@
 // positioned reads straight into the caller's memory: no file is mapped, none is held twice. Immutable after open.
 #pragma once
 
+#include "base/folder.h"
 #include "base/result.h"
 #include "checkpoint/config.h"
 #include "checkpoint/quant_scheme.h"
@@ -20,9 +21,14 @@
 
 namespace nibble::checkpoint {
 
-// A folder, or org/name[@revision] in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub).
-// Errors: not_found, saying where was looked.
-Result<std::filesystem::path> find_model_folder(std::string_view model);
+// The model that is compiled into the program (models/demo of the source tree), by its name. Errors: not_found when the
+// program was built without it.
+inline constexpr std::string_view kDemoModel = "demo";
+Result<Folder> demo_model();
+
+// "demo", a folder, or org/name[@revision] in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub,
+// ~/.cache/huggingface/hub). A folder of the name demo is ./demo. Errors: not_found, saying where was looked.
+Result<Folder> find_model_folder(std::string_view model);
 
 // The Hugging Face cache as the environment names it, whether it is there or not. Nothing: neither it nor a home is
 // set.
@@ -48,15 +54,14 @@ struct OpenOptions {
 class Checkpoint {
 public:
     // Errors: not_found, model_invalid (file, tensor, expected, found), io.
-    static Result<std::shared_ptr<const Checkpoint>> open(const std::filesystem::path& folder,
-                                                          const OpenOptions& options = {});
+    static Result<std::shared_ptr<const Checkpoint>> open(const Folder& folder, const OpenOptions& options = {});
     ~Checkpoint();
 
-    const std::filesystem::path& folder() const;
+    const Folder& folder() const;
     const Config& config() const;             // config.json
     const Config* generation_config() const;  // null when the folder has none
     const QuantScheme& quant_scheme() const;
-    std::span<const std::filesystem::path> files() const;
+    std::span<const std::string> files() const;  // names within the folder
 
     const TensorEntry* find(std::string_view name) const;
     std::span<const TensorEntry* const> starting_with(std::string_view prefix) const;  // sorted by name

@@ -178,6 +178,11 @@ Result<Config> Config::load(const std::filesystem::path& file) {
     return parse(json, file.string());
 }
 
+Result<Config> Config::load(const Folder& folder, std::string_view name) {
+    TRY(const std::string json, folder.read(name, kMostBytes));
+    return parse(json, folder.string(name));
+}
+
 Result<Config> Config::parse(std::string_view json, std::string file_name) {
     if (json.size() > kMostBytes)
         return error(ErrorCode::model_invalid, "{}: {} bytes, expected at most {}", file_name, json.size(), kMostBytes);

@@ -5,6 +5,7 @@
 // an object is refused. Immutable after load; copies share the file.
 #pragma once
 
+#include "base/folder.h"
 #include "base/result.h"
 
 #include <cstdint>
@@ -22,6 +23,7 @@ class Config {
 public:
     // Errors: not_found, io, model_invalid (not JSON, nested deeper than 64, larger than 64 MiB or 4 million values).
     static Result<Config> load(const std::filesystem::path& file);
+    static Result<Config> load(const Folder& folder, std::string_view name);
     static Result<Config> parse(std::string_view json, std::string file_name);
 
     // Fields are dotted paths: "text_config.hidden_size". A JSON null counts as absent. Getters' errors: model_invalid.

@@ -1,4 +1,4 @@
-// find_model_folder: a model's name on the command line -> its folder. The only place of src/ that reads the
+// find_model_folder: a model's name on the command line -> where its files lie. The only place of src/ that reads the
 // environment, because the Hugging Face cache is found by it. Nothing is written.
 #include "base/files.h"
 #include "base/in_quotes.h"
@@ -97,13 +97,14 @@ std::optional<fs::path> hub_cache() {
     return std::nullopt;
 }
 
-Result<fs::path> find_model_folder(std::string_view model) {
+Result<Folder> find_model_folder(std::string_view model) {
+    if (model == kDemoModel) return demo_model();
     if (model.empty() || model.find('\0') != std::string_view::npos)
         return error(ErrorCode::not_found, "model {}: expected a folder, or org/name[@revision]", in_quotes(model));
     std::error_code ignored;
     const fs::path path{std::string(model)};
     const fs::file_status status = fs::status(path, ignored);
-    if (fs::is_directory(status)) return path;
+    if (fs::is_directory(status)) return Folder(path);
     if (fs::exists(status))
         return error(ErrorCode::not_found, "model {}: a file; give the folder that it lies in", in_quotes(model));
     const auto repository = parse_repository(model);
@@ -117,7 +118,7 @@ Result<fs::path> find_model_folder(std::string_view model) {
     if (!is_folder(folder))
         return error(ErrorCode::not_found, "model {}: no such folder here, and no {} in the Hugging Face cache",
                      in_quotes(model), folder.string());
-    if (auto snapshot = find_snapshot(folder, repository->revision)) return *std::move(snapshot);
+    if (auto snapshot = find_snapshot(folder, repository->revision)) return Folder(*std::move(snapshot));
     return error(ErrorCode::not_found, "model {}: {} has no complete snapshot of revision {}", in_quotes(model),
                  folder.string(), in_quotes(repository->revision.empty() ? "main" : repository->revision));
 }

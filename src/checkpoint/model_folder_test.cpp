@@ -46,7 +46,7 @@ protected:
 };
 
 TEST_F(ModelFolder, AFolderIsItself) {
-    EXPECT_EQ(*find_model_folder(folder_.path().string()), folder_.path());
+    EXPECT_EQ(find_model_folder(folder_.path().string())->path(), folder_.path());
     const auto file = find_model_folder(folder_.write("config.json", "{}").string());
     ASSERT_FALSE(file);
     EXPECT_THAT(file.error().message, HasSubstr("give the folder"));
@@ -95,7 +95,7 @@ TEST_F(ModelFolder, RevisionsAreBranchesPullRequestsAndCommits) {
 TEST_F(ModelFolder, OneSnapshotWithoutARefIsTaken) {
     set("HF_HUB_CACHE", folder_ / "hub");
     write_repository("hub", "models--o--m", "0123abc", "");
-    EXPECT_EQ(find_model_folder("o/m")->filename(), "0123abc");
+    EXPECT_EQ(find_model_folder("o/m")->name(), "0123abc");
     write_repository("hub", "models--o--m", "4567", "");
     EXPECT_FALSE(find_model_folder("o/m"));
 }

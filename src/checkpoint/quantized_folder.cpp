@@ -125,35 +125,32 @@ Result<void> write_configs(const Checkpoint& checkpoint, const std::vector<Linea
                            const QuantizeOptions& options) {
     const QuantConfig quant = describe(checkpoint, modules, encodings, options);
     TRY_VOID(write_file(folder / "hf_quant_config.json", quant.hf_quant_config));
-    const fs::path source = checkpoint.folder() / "config.json";
-    TRY(std::string config, read_whole_file(source, kSmallFileLimit_bytes));
-    TRY(config, with_json_member(config, "quantization_config", quant.quantization_config, source.string()));
+    const std::string source = checkpoint.folder().string("config.json");
+    TRY(std::string config, checkpoint.folder().read("config.json", kSmallFileLimit_bytes));
+    TRY(config, with_json_member(config, "quantization_config", quant.quantization_config, source));
     for (size_t i = 0; i < modules.size(); ++i) {
         if (!modules[i].tied || encodings[i] == Encoding::keep) continue;
         // The head is its own from now on, wherever a reader looks.
-        TRY(config, with_json_member(config, "tie_word_embeddings", "false", source.string()));
+        TRY(config, with_json_member(config, "tie_word_embeddings", "false", source));
         if (checkpoint.config().has("text_config.tie_word_embeddings")) {
-            TRY(const std::string inner, json_member(config, "text_config", source.string()));
-            TRY(const std::string untied, with_json_member(inner, "tie_word_embeddings", "false", source.string()));
-            TRY(config, with_json_member(config, "text_config", untied, source.string()));
+            TRY(const std::string inner, json_member(config, "text_config", source));
+            TRY(const std::string untied, with_json_member(inner, "tie_word_embeddings", "false", source));
+            TRY(config, with_json_member(config, "text_config", untied, source));
         }
     }
     return write_file(folder / "config.json", config);
 }
 
-Result<void> copy_small_files(const fs::path& from, const fs::path& to) {
-    std::error_code failure;
-    for (fs::directory_iterator entry(from, failure), end; !failure && entry != end; entry.increment(failure)) {
-        const std::string name = entry->path().filename().string();
+Result<void> copy_small_files(const Folder& from, const fs::path& to) {
+    TRY(const std::vector<std::string> names, from.names());
+    for (const std::string& name : names) {
         if (name == "config.json" || name == "hf_quant_config.json" || name.starts_with(".")) continue;
         if (std::any_of(kLeftOut.begin(), kLeftOut.end(), [&](auto suffix) { return name.ends_with(suffix); }))
             continue;
-        std::error_code ignored;
-        if (!fs::is_regular_file(entry->path(), ignored)) continue;
-        TRY(const std::string bytes, read_whole_file(entry->path(), kSmallFileLimit_bytes));
+        if (!from.has_file(name)) continue;
+        TRY(const std::string bytes, from.read(name, kSmallFileLimit_bytes));
         TRY_VOID(write_file(to / name, bytes));
     }
-    if (failure) return error(ErrorCode::io, "{}: cannot be listed: {}", from.string(), failure.message());
     return {};
 }
 

@@ -258,8 +258,9 @@ Error Writing::not_finite(const Job& job, std::span<const std::byte> bytes, int6
     const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
     const int64_t at = bad - values.begin();
     return error(ErrorCode::model_invalid, "{}: tensor {}: expected finite values, found {} at [{}, {}]",
-                 checkpoint_.files()[static_cast<size_t>(module.source->file)].string(), in_quotes(module.source->name),
-                 bad == values.end() ? 0.0f : *bad, module.row + row + at / module.k, at % module.k);
+                 checkpoint_.folder().string(checkpoint_.files()[static_cast<size_t>(module.source->file)]),
+                 in_quotes(module.source->name), bad == values.end() ? 0.0f : *bad, module.row + row + at / module.k,
+                 at % module.k);
 }
 
 // modelopt's, or of its multiples the one with the least error on sampled rows. A group of zeros has none (modelopt

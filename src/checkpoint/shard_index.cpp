@@ -6,12 +6,9 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
-#include <system_error>
 
 namespace nibble::checkpoint {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 constexpr std::string_view kSingle = "model.safetensors";
@@ -31,17 +28,6 @@ bool is_shard_name(std::string_view name) {
     return take_digits() && name.ends_with('-');
 }
 
-// Names of what lies in the folder, sorted. Nothing is opened.
-Result<std::vector<std::string>> list_folder(const fs::path& folder) {
-    std::vector<std::string> names;
-    std::error_code failure;
-    for (fs::directory_iterator entry(folder, failure), end; !failure && entry != end; entry.increment(failure))
-        names.push_back(entry->path().filename().string());
-    if (failure) return error(ErrorCode::io, "{}: cannot be listed: {}", folder.string(), failure.message());
-    std::sort(names.begin(), names.end());
-    return names;
-}
-
 Result<void> check_file_name(const std::string& index, std::string_view tensor, std::string_view file) {
     const bool plain = !file.empty() && file != "." && file != ".." && file.find('/') == std::string_view::npos &&
                        file.find('\0') == std::string_view::npos && file.find('\\') == std::string_view::npos;
@@ -54,9 +40,8 @@ Result<void> check_file_name(const std::string& index, std::string_view tensor, 
     return {};
 }
 
-Result<ShardIndex> read_index(const fs::path& folder) {
-    const fs::path path = folder / kIndex;
-    auto loaded = Config::load(path);
+Result<ShardIndex> read_index(const Folder& folder) {
+    auto loaded = Config::load(folder, kIndex);
     if (!loaded) {
         if (loaded.error().code == ErrorCode::not_found) loaded.error().code = ErrorCode::model_invalid;
         return std::move(loaded).error();
@@ -85,7 +70,7 @@ Result<ShardIndex> read_index(const fs::path& folder) {
     return index;
 }
 
-Error no_safetensors(const fs::path& folder, const std::vector<std::string>& names) {
+Error no_safetensors(const Folder& folder, const std::vector<std::string>& names) {
     const auto ending = [&](std::string_view suffix) {
         return std::find_if(names.begin(), names.end(),
                             [&](const std::string& name) { return name.ends_with(suffix); });
@@ -110,8 +95,8 @@ Error no_safetensors(const fs::path& folder, const std::vector<std::string>& nam
 
 }  // namespace
 
-Result<ShardIndex> find_shards(const fs::path& folder, bool headers_only) {
-    TRY(const std::vector<std::string> names, list_folder(folder));
+Result<ShardIndex> find_shards(const Folder& folder, bool headers_only) {
+    TRY(const std::vector<std::string> names, folder.names());
     const auto has = [&](std::string_view name) { return std::binary_search(names.begin(), names.end(), name); };
     if (!has(kIndex)) {
         ShardIndex index;

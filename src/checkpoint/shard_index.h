@@ -1,9 +1,9 @@
 // ShardIndex: which safetensors files a model folder consists of, and which tensor its index expects in which file.
 #pragma once
 
+#include "base/folder.h"
 #include "base/result.h"
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -22,6 +22,6 @@ struct ShardIndex {
 // Reads model.safetensors.index.json, else finds model.safetensors. With headers_only a folder without either is fine.
 // Errors: model_invalid (an index that names no plain .safetensors file of this folder, shards that it does not name,
 // weights in another format alone).
-Result<ShardIndex> find_shards(const std::filesystem::path& folder, bool headers_only);
+Result<ShardIndex> find_shards(const Folder& folder, bool headers_only);
 
 }  // namespace nibble::checkpoint

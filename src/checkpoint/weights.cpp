@@ -50,8 +50,8 @@ Result<std::vector<float>> read_floats(const Checkpoint& checkpoint, const Tenso
 
 Error bad_value(const Checkpoint& checkpoint, const TensorEntry& tensor, std::string_view expected, std::string found) {
     return error(ErrorCode::model_invalid, "{}: tensor {}: expected {}, found {}",
-                 checkpoint.files()[static_cast<size_t>(tensor.file)].string(), in_quotes(tensor.name), expected,
-                 found);
+                 checkpoint.folder().string(checkpoint.files()[static_cast<size_t>(tensor.file)]),
+                 in_quotes(tensor.name), expected, found);
 }
 
 Result<std::vector<float>> read_scales(const Checkpoint& checkpoint, const TensorEntry& tensor) {

@@ -15,7 +15,6 @@
 namespace nibble::cli {
 namespace {
 
-namespace fs = std::filesystem;
 using checkpoint::Checkpoint;
 using checkpoint::Claim;
 using checkpoint::ClaimedFormat;
@@ -123,7 +122,7 @@ void survey_index(CheckpointSurvey& survey, const checkpoint::ShardIndex& index)
     survey.basis = CheckpointSurvey::Basis::index;
     survey.tensors = index.tensors.size();
     survey.files = index.files.size();
-    if (const auto json = checkpoint::Config::load(survey.checkpoint->folder() / index.from))
+    if (const auto json = checkpoint::Config::load(survey.checkpoint->folder(), index.from))
         if (const auto size = json->optional_int("metadata.total_size", 0, INT64_MAX); size && *size)
             survey.bytes = static_cast<uint64_t>(**size);
     for (const checkpoint::ShardIndex::Tensor& tensor : index.tensors)
@@ -170,7 +169,7 @@ std::string alike(std::string_view module) {
     }
 }
 
-Result<CheckpointSurvey> survey_checkpoint(const fs::path& folder) {
+Result<CheckpointSurvey> survey_checkpoint(const Folder& folder) {
     CheckpointSurvey survey;
     // As it is; without its claims; by its configs alone: the first that opens.
     for (const checkpoint::OpenOptions& options :

@@ -8,7 +8,6 @@
 #include "checkpoint/checkpoint.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -45,7 +44,7 @@ struct CheckpointSurvey {
 };
 
 // Errors: not_found, when there is no folder or no config.json in it. All else is a finding.
-Result<CheckpointSurvey> survey_checkpoint(const std::filesystem::path& folder);
+Result<CheckpointSurvey> survey_checkpoint(const Folder& folder);
 
 // The name with every number between dots as '*': what is alike in all layers. "layers.3.mlp.experts.17.up_proj" is
 // "layers.*.mlp.experts.*.up_proj".

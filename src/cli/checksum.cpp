@@ -8,7 +8,6 @@
 #include <array>
 #include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -26,12 +25,11 @@ bool is_sha256(std::string_view text) {
 }
 
 // Lines "sum  name", as sha256sum writes them.
-Result<std::map<std::string, std::string>> read_sums(const std::filesystem::path& folder) {
+Result<std::map<std::string, std::string>> read_sums(const Folder& folder) {
+    constexpr std::string_view kSums = "SHA256SUMS";
     std::map<std::string, std::string> sums;
-    const std::filesystem::path path = folder / "SHA256SUMS";
-    std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) return sums;
-    TRY(const std::string text, read_whole_file(path, kSumsLimit_bytes));
+    if (!folder.has_file(kSums)) return sums;
+    TRY(const std::string text, folder.read(kSums, kSumsLimit_bytes));
     for (size_t begin = 0; begin < text.size();) {
         const size_t end = std::min(text.find('\n', begin), text.size());
         const std::string_view line = std::string_view(text).substr(begin, end - begin);
@@ -73,19 +71,24 @@ Result<Checksums> verify_checksums(const checkpoint::Checkpoint& checkpoint,
     TRY(const auto sums, read_sums(checkpoint.folder()));
     std::vector<File> files;
     int64_t total = 0, done = 0;
-    for (const std::filesystem::path& path : checkpoint.files()) {
-        TRY(File file, File::open(path));
+    for (const std::string& name : checkpoint.files()) {
+        TRY(File file, checkpoint.folder().open(name));
         total += static_cast<int64_t>(file.size());
         files.push_back(std::move(file));
     }
     Checksums result;
-    for (const File& file : files) {
+    for (size_t i = 0; i < files.size(); ++i) {
+        const File& file = files[i];
+        const std::string& name = checkpoint.files()[i];
         TRY(std::string found, sha256(file, [&](int64_t bytes) { progress(done += bytes, total); }));
-        std::error_code not_a_link;
-        const std::filesystem::path target = std::filesystem::read_symlink(file.path(), not_a_link);
-        std::string expected = (not_a_link ? file.path() : target).filename().string();
+        std::string expected;
+        if (!checkpoint.folder().is_embedded()) {
+            std::error_code not_a_link;
+            const std::filesystem::path target = std::filesystem::read_symlink(file.path(), not_a_link);
+            expected = (not_a_link ? file.path() : target).filename().string();
+        }
         if (!is_sha256(expected)) {
-            const auto listed = sums.find(file.path().filename().string());
+            const auto listed = sums.find(name);
             expected = listed == sums.end() ? "" : listed->second;
         }
         if (expected.empty()) {
@@ -100,35 +103,30 @@ Result<Checksums> verify_checksums(const checkpoint::Checkpoint& checkpoint,
     return result;
 }
 
-Result<std::string> hash_of_headers(const std::filesystem::path& folder) {
+Result<std::string> hash_of_headers(const Folder& folder) {
     const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
     if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
         return error(ErrorCode::internal, "SHA-256 is not to be had from OpenSSL");
-    std::set<std::filesystem::path> files;  // by name: folders are listed in any order
-    std::error_code failure;
-    for (const auto& entry : std::filesystem::directory_iterator(folder, failure)) {
-        const std::filesystem::path& path = entry.path();
-        const std::string name = path.filename().string();
-        if (path.extension() == ".safetensors" || name == "config.json" || name == "generation_config.json" ||
-            name == "hf_quant_config.json" || name == "model.safetensors.index.json")
-            files.insert(path);
-    }
-    if (failure) return error(ErrorCode::io, "{}: {}", folder.string(), failure.message());
-    for (const std::filesystem::path& path : files) {
-        TRY(const File file, File::open(path));
+    TRY(const std::vector<std::string> names, folder.names());
+    for (const std::string& name : names) {
+        const bool tensors = name.ends_with(".safetensors");
+        if (!tensors && name != "config.json" && name != "generation_config.json" && name != "hf_quant_config.json" &&
+            name != "model.safetensors.index.json")
+            continue;
+        TRY(const File file, folder.open(name));
         uint64_t bytes = file.size();
-        if (path.extension() == ".safetensors") {  // a length in 8 bytes, and so much JSON
+        if (tensors) {  // a length in 8 bytes, and so much JSON
             std::array<std::byte, 8> length{};
             TRY_VOID(file.read(0, length));
             uint64_t json_bytes = 0;
             for (size_t i = length.size(); i-- > 0;)
                 json_bytes = json_bytes << 8 | std::to_integer<uint64_t>(length[i]);
             if (json_bytes > file.size() - length.size())
-                return error(ErrorCode::model_invalid, "{}: its header is {} bytes long, the file {}", path.string(),
-                             json_bytes, file.size());
+                return error(ErrorCode::model_invalid, "{}: its header is {} bytes long, the file {}",
+                             folder.string(name), json_bytes, file.size());
             bytes = length.size() + json_bytes;
         }
-        const std::string named = fmt::format("{} {}\n", path.filename().string(), bytes);
+        const std::string named = fmt::format("{} {}\n", name, bytes);
         EVP_DigestUpdate(context.get(), named.data(), named.size());
         std::vector<std::byte> piece(static_cast<size_t>(std::min<uint64_t>(bytes, kPiece_bytes)));
         for (uint64_t offset = 0; offset < bytes; offset += piece.size()) {

@@ -24,6 +24,6 @@ Result<Checksums> verify_checksums(const checkpoint::Checkpoint& checkpoint,
 
 // SHA-256 over the configs, the index and the headers of the safetensors files: names, shapes, formats and offsets, and
 // none of the values. The same for every copy of a folder. Errors: io, model_invalid.
-Result<std::string> hash_of_headers(const std::filesystem::path& folder);
+Result<std::string> hash_of_headers(const Folder& folder);
 
 }  // namespace nibble::cli

@@ -16,8 +16,6 @@
 namespace nibble::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
 // The model as its headers tell it. A folder whose tensors and configs contradict each other is read once more without
 // the configs' claims, so that its bytes are known all the same.
 std::unique_ptr<model::Model> outline(CheckpointSurvey& survey, const AuditRequest& request,
@@ -156,10 +154,9 @@ int ModelAudit::exit_status() const {
 
 Result<ModelAudit> audit_model(std::string_view argument, const AuditRequest& request) {
     ModelAudit audit{.argument = std::string(argument)};
-    TRY(const fs::path folder, checkpoint::find_model_folder(argument));
+    TRY(const Folder folder, checkpoint::find_model_folder(argument));
     TRY(audit.survey, survey_checkpoint(folder));
-    const fs::path normal = folder.lexically_normal();
-    audit.name = (normal.filename().empty() ? normal.parent_path() : normal).filename().string();
+    audit.name = folder.name();
     if (!audit.survey.checkpoint) return audit;
 
     std::vector<int64_t> contexts;

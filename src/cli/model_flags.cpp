@@ -1,5 +1,6 @@
 #include "cli/model_flags.h"
 
+#include "checkpoint/checkpoint.h"
 #include "cli/byte_size.h"
 #include "cli/option_checks.h"
 
@@ -26,7 +27,8 @@ void add_size(CLI::App& verb, const char* name, std::optional<int64_t>& bytes, c
 }  // namespace
 
 void add_model_flags(CLI::App& verb, ModelFlags& flags) {
-    verb.add_option("model", flags.model, "A folder, or org/name[@revision] in the Hugging Face cache")->type_name("");
+    verb.add_option("model", flags.model, "demo, a folder, or org/name[@revision] in the Hugging Face cache")
+        ->type_name("");
     verb.add_option("--device", flags.device, "cpu, cuda, cuda:1; auto: a GPU that there are kernels for, else the CPU")
         ->capture_default_str()
         ->type_name("NAME");
@@ -73,6 +75,15 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
     verb.add_flag("--strict", flags.strict, "An op without a fast row, or an unknown request field, is an error");
     verb.add_option("--config", flags.config, "Flags from a YAML file")->type_name("FILE");
     verb.add_flag("--print-config", flags.print_config, "Show each value with its origin, and end");
+}
+
+Result<bool> default_to_demo(ModelFlags& flags) {
+    if (!flags.model.empty()) return false;
+    if (!checkpoint::demo_model())
+        return error(ErrorCode::usage,
+                     "MODEL is required: a folder, or org/name (this program was built without the demo model)");
+    flags.model = checkpoint::kDemoModel;
+    return true;
 }
 
 }  // namespace nibble::cli

@@ -1,6 +1,8 @@
 // ModelFlags: the flags by which every verb that runs a model says which, where, and with how much memory.
 #pragma once
 
+#include "base/result.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,7 +14,7 @@ class App;
 namespace nibble::cli {
 
 struct ModelFlags {
-    std::string model;  // a folder, or org/name[@revision]
+    std::string model;  // "demo", a folder, or org/name[@revision]
     std::string device = "auto";
     int threads = 0;  // 0: the physical cores
 
@@ -32,5 +34,9 @@ struct ModelFlags {
 
 // Binds the flags; `flags` outlives the parsing.
 void add_model_flags(CLI::App& verb, ModelFlags& flags);
+
+// Where no model was named, the one that is compiled in; true when it was taken so. Errors: usage when there is none.
+Result<bool> default_to_demo(ModelFlags& flags);
+inline constexpr const char* kDemoTaken = "no MODEL was named: this is demo, the model that nibble brings along";
 
 }  // namespace nibble::cli

@@ -12,13 +12,12 @@
 #include "model/model.h"
 #include "ops/program.h"
 
-#include <filesystem>
 #include <memory>
 
 namespace nibble::cli {
 
 struct ModelOutline {
-    std::filesystem::path folder;
+    Folder folder;
     std::shared_ptr<const checkpoint::Checkpoint> checkpoint;
     device::Device device;
     device::MemoryReading memory;               // of the device; described: what it has, all of it available

@@ -120,7 +120,7 @@ Result<int> quantize(const QuantizeFlags& flags, const Settings& settings) {
     if (flags.scheme.empty() && !choices.head && !choices.attention && !choices.mamba)
         return error(ErrorCode::usage, "what is to be quantised? --scheme, or one of --head, --attention, --mamba");
     TRY(const auto rules, checkpoint::QuantRules::make(choices));
-    TRY(const std::filesystem::path folder, checkpoint::find_model_folder(flags.model));
+    TRY(const Folder folder, checkpoint::find_model_folder(flags.model));
     // Each matrix is read twice: the second time it shall still be in the page cache.
     TRY(const auto source, checkpoint::Checkpoint::open(folder, {.page_cache = checkpoint::PageCache::keep}));
     TRY(const auto modules, checkpoint::find_linear_modules(*source));

@@ -146,7 +146,8 @@ Result<int> run(RunFlags flags, const Settings& settings, bool thinking_given) {
         fmt::print("{}", describe(settings));
         return 0;
     }
-    if (flags.model.model.empty()) return error(ErrorCode::usage, "MODEL is required: a folder, or org/name");
+    TRY(const bool demo, default_to_demo(flags.model));
+    if (demo) fmt::print(stderr, "{}\n", kDemoTaken);
     if (thinking_given) flags.conversation.thinking = flags.thinking;
     install_interrupt();
 
@@ -185,6 +186,7 @@ void add_run(CLI::App& program, Action& action) {
     const auto flags = std::make_shared<RunFlags>();
     ConversationOptions& talk = flags->conversation;
     add_model_flags(*verb, flags->model);
+    verb->get_option("model")->default_str("demo");
     verb->get_option("--max-num-seqs")->default_str("1");
     verb->add_option("prompt", flags->prompt, "What to answer; without one, and on a terminal, it is a chat")
         ->type_name("");

@@ -217,7 +217,7 @@ Result<int> serve(ServeFlags flags, const Settings& settings) {
         fmt::print("{}", describe(settings));
         return 0;
     }
-    if (flags.model.model.empty()) return error(ErrorCode::usage, "MODEL is required: a folder, or org/name");
+    TRY(const bool demo, default_to_demo(flags.model));
     if (!flags.api_key_file.empty()) TRY_VOID(read_key_file(flags.api_key_file, flags.api_keys));
 
     const auto start = Clock::now();
@@ -226,6 +226,7 @@ Result<int> serve(ServeFlags flags, const Settings& settings) {
     const pthread_t main_thread = pthread_self();
 
     const auto log = std::make_shared<Log>(flags.log_jsonl ? Log::Format::jsonl : Log::Format::text);
+    if (demo) log->line(kDemoTaken);
     if (!prefer_for_oom_kill())
         log->warning("oom_score_adj cannot be raised: the kernel may end another program first");
     const auto figures = std::make_shared<Figures>();
@@ -304,6 +305,7 @@ void add_serve(CLI::App& program, Action& action) {
     CLI::App* verb = program.add_subcommand("serve", "Answer HTTP requests");
     const auto flags = std::make_shared<ServeFlags>();
     add_model_flags(*verb, flags->model);
+    verb->get_option("model")->default_str("demo");
     verb->get_option("--max-num-seqs")->default_str("64, or what fits");
     verb->add_option("--host", flags->host, "Where to listen; a public address wants an API key")
         ->capture_default_str()

@@ -29,8 +29,8 @@ double seconds_since(Clock::time_point start) {
 }
 
 // org/name of a folder in the Hugging Face cache (models--org--name/snapshots/revision), else nothing.
-std::string hub_name(const std::filesystem::path& folder) {
-    const std::filesystem::path snapshots = folder.parent_path();
+std::string hub_name(const Folder& folder) {
+    const std::filesystem::path snapshots = folder.path().parent_path();
     if (snapshots.filename() != "snapshots") return {};
     std::string name = snapshots.parent_path().filename().string();
     if (!name.starts_with("models--")) return {};
@@ -40,7 +40,7 @@ std::string hub_name(const std::filesystem::path& folder) {
 }
 
 // The first is what answers carry; the others are what people type as well. Some clients dislike a '/' in a name.
-std::vector<std::string> served_names(const std::string& argument, const std::filesystem::path& folder) {
+std::vector<std::string> served_names(const std::string& argument, const Folder& folder) {
     std::vector<std::string> names;
     const auto add = [&](const std::string& name) {
         if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
@@ -48,7 +48,7 @@ std::vector<std::string> served_names(const std::string& argument, const std::fi
     const std::string hub = hub_name(folder);
     add(hub);
     add(hub.substr(hub.find('/') + 1));
-    if (hub.empty()) add(std::filesystem::path(folder).lexically_normal().filename().string());
+    if (hub.empty()) add(folder.name());
     add(argument);
     return names;
 }
@@ -59,7 +59,7 @@ struct Text {
     text::OutputFormat format;
 };
 
-Result<Text> load_text(const ModelFlags& flags, const std::filesystem::path& folder) {
+Result<Text> load_text(const ModelFlags& flags, const Folder& folder) {
     Text loaded;
     TRY(loaded.tokenizer, text::Tokenizer::load(folder));
     const std::string bos = loaded.tokenizer->bos_token(), eos = loaded.tokenizer->eos_token();
@@ -110,7 +110,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     session->checkpoint_ = outline.checkpoint;
     session->device_ = outline.device;
     const device::Device& device = session->device_;
-    const std::filesystem::path& folder = outline.folder;
+    const Folder& folder = outline.folder;
 
     const PlanInput input = plan_input(outline, flags, options.default_sequences);
     if (input.share_bytes)

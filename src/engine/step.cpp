@@ -46,13 +46,13 @@ ExecutorLimits limits_of(const model::Spec& spec, const StepOptions& options) {
     return limits;
 }
 
-int64_t staging_bytes(const ExecutorLimits& limits) {
+int64_t staging_bytes(const ExecutorLimits& limits, bool drafts) {
     const int64_t tokens = limits.max_step_tokens, rows = limits.max_step_rows, logits = limits.max_logit_rows;
     return 2 * Staging::bytes<int32_t>(tokens) + Staging::bytes<int32_t>(rows + 1) + 2 * Staging::bytes<int32_t>(rows) +
            Staging::bytes<int32_t>(rows * pages_each(limits)) + 3 * Staging::bytes<int32_t>(logits) +
            Staging::bytes<ops::SampleRow>(logits) + Staging::bytes<ops::SampleEntry>(entry_capacity(limits)) +
            Staging::bytes<float>(logits) + Staging::bytes<int32_t>(logits * kMaxTop) +
-           Staging::bytes<float>(logits * kMaxTop);
+           Staging::bytes<float>(logits * kMaxTop) + (drafts ? Staging::bytes<int32_t>(tokens) : 0);
 }
 
 // The arena's peak over a step of `sequences` sequences and `tokens` tokens: nothing runs, allocations are counted.
@@ -86,7 +86,11 @@ int64_t recorded_peak(const model::Model& model, const device::Device& device, c
                            .activation = model.spec().activation,
                            .nvfp4_activations = nvfp4_activations};
     const Tensor logits(nullptr, DType::f32, {rows, vocab});
-    model.forward(context, batch, model::State::describe(model.spec().state, limits.pages, limits.slots), logits);
+    const model::State state = model::State::describe(model.spec().state, limits.pages, limits.slots);
+    const Tensor hidden =
+        model.spec().drafts ? Tensor(nullptr, model.spec().activation, {tokens, model.spec().hidden_size}) : Tensor();
+    model.forward(context, batch, state, logits, hidden);
+    if (model.spec().drafts) model.forward_draft(context, batch, state, hidden, logits, {});
     ops::sample(context, {.logits = logits,
                           .rows = Tensor(nullptr, DType::u8, {rows, int64_t{sizeof(ops::SampleRow)}}),
                           .entries = {},
@@ -127,7 +131,9 @@ StepMemory ModelExecutor::measure(const model::Model& model, const device::Devic
         memory.activation_bytes =
             std::max(memory.activation_bytes, recorded_peak(model, device, limits, options.nvfp4_activations, b, t));
     memory.logit_bytes = limits.max_logit_rows * limits.vocab_size * static_cast<int64_t>(sizeof(float));
-    memory.staging_bytes = staging_bytes(limits);
+    memory.staging_bytes = staging_bytes(limits, model.spec().drafts);
+    if (model.spec().drafts)
+        memory.hidden_bytes = tokens * model.spec().hidden_size * numeric::size_bytes(model.spec().activation);
     return memory;
 }
 
@@ -144,15 +150,17 @@ Result<std::unique_ptr<ModelExecutor>> ModelExecutor::create(std::unique_ptr<con
     TRY(model::State state, model::State::allocate(device, model->spec().state, limits.pages, limits.slots));
     TRY(device::Buffer arena, device::Buffer::allocate(device, memory.activation_bytes, "activations of a step"));
     TRY(device::Buffer logits, device::Buffer::allocate(device, memory.logit_bytes, "logits of a step"));
+    TRY(device::Buffer hidden, device::Buffer::allocate(device, memory.hidden_bytes, "hidden states of a step"));
     TRY(Staging staging, Staging::allocate(device, memory.staging_bytes));
-    return std::unique_ptr<ModelExecutor>(new ModelExecutor(std::move(model), device, threads, limits,
-                                                            options.nvfp4_activations, std::move(state),
-                                                            std::move(arena), std::move(logits), std::move(staging)));
+    return std::unique_ptr<ModelExecutor>(
+        new ModelExecutor(std::move(model), device, threads, limits, options.nvfp4_activations, std::move(state),
+                          std::move(arena), std::move(logits), std::move(hidden), std::move(staging)));
 }
 
 ModelExecutor::ModelExecutor(std::unique_ptr<const model::Model> model, const device::Device& device,
                              ThreadPool* threads, const ExecutorLimits& limits, bool nvfp4_activations,
-                             model::State state, device::Buffer arena, device::Buffer logits, Staging staging)
+                             model::State state, device::Buffer arena, device::Buffer logits, device::Buffer hidden,
+                             Staging staging)
     : model_(std::move(model)),
       device_(device),
       threads_(threads),
@@ -161,6 +169,7 @@ ModelExecutor::ModelExecutor(std::unique_ptr<const model::Model> model, const de
       state_(std::move(state)),
       arena_(std::move(arena)),
       logits_(std::move(logits)),
+      hidden_(std::move(hidden)),
       stream_(device::create_stream(device)),
       staging_(std::move(staging)),
       pages_each_(pages_each(limits)) {
@@ -179,6 +188,7 @@ ModelExecutor::ModelExecutor(std::unique_ptr<const model::Model> model, const de
     logprob_ = staging_.array<float>(logit_rows);
     top_token_ = staging_.array<int32_t>(logit_rows * kMaxTop);
     top_logprob_ = staging_.array<float>(logit_rows * kMaxTop);
+    if (model_->spec().drafts) following_ = staging_.array<int32_t>(limits.max_step_tokens);
     wanted_.reserve(static_cast<size_t>(logit_rows));
     counts_.resize(static_cast<size_t>(limits.slots));
 }
@@ -216,7 +226,8 @@ void ModelExecutor::execute(ops::OpContext& context, const StepPlan& plan, std::
     staging_.to_device_through(stream_, tokens_, sample_rows_);
     staging_.to_device(stream_, entries_, 0, part.entries);
     const auto work = [&] {
-        model_->forward(context, batch, state_, logits_.tensor(0, DType::f32, {rows, limits_.vocab_size}));
+        model_->forward(context, batch, state_, logits_.tensor(0, DType::f32, {rows, limits_.vocab_size}),
+                        hidden(plan.tokens));
         sample(context, part);
     };
     const ops::Sequences& s = batch.sequences;
@@ -263,6 +274,41 @@ void ModelExecutor::logits(const StepPlan& plan, std::span<float> into, ops::Inp
     model_->forward(run_context, batch, state_, logits);
     if (rows > 0) device::copy_to_host(device_, stream_, into.data(), logits.data(), logits.bytes());
     device::synchronize(device_, stream_);
+}
+
+Tensor ModelExecutor::hidden(int64_t tokens) const {
+    const model::Spec& spec = model_->spec();
+    return spec.drafts ? hidden_.tensor(0, spec.activation, {tokens, spec.hidden_size}) : Tensor();
+}
+
+void ModelExecutor::draft(const StepPlan& plan, std::span<const TokenId> following, std::span<TokenId> drafted) {
+    CHECK(model_->spec().drafts && following.size() == plan.rows.size() && drafted.size() == plan.rows.size());
+    const device::ArenaScope arena(arena_);
+    ops::OpContext run_context = context(ops::Mode::run, nullptr);
+    model::Batch batch = stage(plan);
+    int64_t t = 0;
+    for (size_t b = 0; b < plan.rows.size(); ++b) {
+        const std::span<const TokenId> tokens = plan.rows[b].tokens;
+        CHECK(following[b] >= 0 && following[b] < limits_.vocab_size, "token {} of a vocabulary of {}", following[b],
+              limits_.vocab_size);
+        std::copy(tokens.begin() + 1, tokens.end(), following_.host + t);
+        t += static_cast<int64_t>(tokens.size());
+        following_.host[t - 1] = following[b];
+    }
+    batch.tokens = following_.tensor(DType::i32, {t});
+    const int64_t rows = static_cast<int64_t>(wanted_.size());
+    for (int64_t r = 0; r < rows; ++r) sample_rows_.host[r] = {};
+    staging_.to_device_through(stream_, tokens_, sample_rows_);
+    staging_.to_device(stream_, following_, 0, t);
+    model_->forward_draft(run_context, batch, state_, hidden(t),
+                          logits_.tensor(0, DType::f32, {rows, limits_.vocab_size}), {});
+    sample(run_context, {.begin = 0, .end = rows, .entries = 0});
+    staging_.to_host_through(stream_, drawn_, logprob_);
+    device::synchronize(device_, stream_);
+    std::fill(drafted.begin(), drafted.end(), TokenId{-1});
+    for (int64_t r = 0; r < rows; ++r)
+        if (const LogitRow& wanted = wanted_[static_cast<size_t>(r)]; wanted.given < 0)
+            drafted[wanted.plan_row] = drawn_.host[r];
 }
 
 // Writes the plan into the staged arrays, and notes which rows of logits are wanted.

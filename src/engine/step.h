@@ -38,7 +38,8 @@ struct StepMemory {
     int64_t activation_bytes = 0;  // of the largest step, with scratch
     int64_t logit_bytes = 0;
     int64_t staging_bytes = 0;  // what a step is given and gives back
-    int64_t total_bytes() const { return state_bytes + activation_bytes + logit_bytes + staging_bytes; }
+    int64_t hidden_bytes = 0;   // between a step and its draft; 0 where the model does not draft
+    int64_t total_bytes() const { return state_bytes + activation_bytes + logit_bytes + staging_bytes + hidden_bytes; }
 };
 
 class ModelExecutor final : public Executor {
@@ -62,6 +63,11 @@ public:
     // observer: sees what matrices are multiplied with.
     void logits(const StepPlan& plan, std::span<float> into, ops::InputObserver* observer = nullptr);
 
+    // What the draft block finds likeliest behind the step that has just run, for each row that sampled: the token
+    // after following[row], which is the one after the row's last; -1 for the others. Fills the block's caches as well,
+    // so it is called behind every step of a sequence, or behind none. Models that draft only.
+    void draft(const StepPlan& plan, std::span<const TokenId> following, std::span<TokenId> drafted);
+
     const model::Model& model() const { return *model_; }
     const device::Device& device() const { return device_; }
     void force_rows(ops::ForcedRows rows) { forced_ = std::move(rows); }  // bench and tests
@@ -74,7 +80,7 @@ private:
     };
     ModelExecutor(std::unique_ptr<const model::Model> model, const device::Device& device, ThreadPool* threads,
                   const ExecutorLimits& limits, bool nvfp4_activations, model::State state, device::Buffer arena,
-                  device::Buffer logits, Staging staging);
+                  device::Buffer logits, device::Buffer hidden, Staging staging);
 
     void execute(ops::OpContext& context, const StepPlan& plan, std::span<RowResult> results);
     model::Batch stage(const StepPlan& plan);
@@ -83,6 +89,7 @@ private:
     struct SamplePart {
         int64_t begin = 0, end = 0, entries = 0;
     };
+    device::Tensor hidden(int64_t tokens) const;  // of a step; empty where the model does not draft
     SamplePart stage_sampling(const StepPlan& plan, int64_t begin);
     void sample(ops::OpContext& context, const SamplePart& rows);
     int64_t stage_sample_row(const StepPlan& plan, int64_t r, int64_t entries);
@@ -97,6 +104,7 @@ private:
     const model::State state_;
     device::Arena arena_;
     const device::Buffer logits_;  // [max_logit_rows, V] f32
+    const device::Buffer hidden_;  // [max_step_tokens, H] of the activation, or nothing
     device::Stream stream_;
     // Decode steps by (sequences, rows of logits, bound of the context); empty: seen once.
     std::map<std::array<int64_t, 3>, device::Graph> graphs_;
@@ -104,6 +112,7 @@ private:
 
     Staging staging_;
     Staged<int32_t> tokens_, positions_;     // [max_step_tokens]
+    Staged<int32_t> following_;              // [max_step_tokens], or nothing where the model does not draft
     Staged<int32_t> row_start_;              // [max_step_rows + 1]
     Staged<int32_t> context_length_, slot_;  // [max_step_rows]
     Staged<int32_t> page_table_;             // [max_step_rows, pages_each_]

@@ -47,8 +47,8 @@ public:
         spec_.state.page_size = 4;
         spec_.activation = DType::f32;
     }
-    void forward(ops::OpContext& context, const model::Batch& batch, const model::State& state,
-                 Tensor logits) const override {
+    void forward(ops::OpContext& context, const model::Batch& batch, const model::State& state, Tensor logits,
+                 Tensor) const override {
         device::ArenaScope arena(*context.arena);
         const int64_t tokens = batch.tokens.elements();
         const Tensor x = context.allocate(DType::f32, {tokens, 64});

@@ -6,16 +6,15 @@ namespace {
 using device::DType;
 
 // org/name when the folder is a snapshot in the Hugging Face cache (models--org--name/snapshots/revision).
-std::string model_name(const std::filesystem::path& folder) {
-    for (const auto& part : folder) {
+std::string model_name(const Folder& folder) {
+    for (const auto& part : folder.path()) {
         std::string name = part.string();
         if (!name.starts_with("models--")) continue;
         name = name.substr(8);
         if (const size_t dashes = name.find("--"); dashes != std::string::npos) name.replace(dashes, 2, "/");
         return name;
     }
-    const auto name = folder.filename();
-    return name.empty() ? folder.parent_path().filename().string() : name.string();
+    return folder.name();
 }
 
 Result<std::vector<int32_t>> eos_ids(const checkpoint::Checkpoint& checkpoint) {

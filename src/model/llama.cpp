@@ -7,7 +7,8 @@ namespace nibble::model {
 
 using device::Tensor;
 
-void Llama::forward(ops::OpContext& context, const Batch& batch, const State& state, Tensor logits) const {
+void Llama::forward(ops::OpContext& context, const Batch& batch, const State& state, Tensor logits,
+                    Tensor hidden) const {
     device::ArenaScope arena(*context.arena);
     const Step step{batch, state};
     Tensor x = embed_tokens_.forward(context, step);  // [T, H], the residual stream
@@ -15,7 +16,7 @@ void Llama::forward(ops::OpContext& context, const Batch& batch, const State& st
         layer.self_attn.forward(context, step, layer.input_layernorm, x);     // x += attention(norm(x))
         layer.mlp.forward(context, step, layer.post_attention_layernorm, x);  // x += mlp(norm(x))
     }
-    head_.forward(context, step, x, logits);
+    head_.forward(context, step, x, logits, hidden);
 }
 
 Result<std::unique_ptr<Model>> Llama::load(std::shared_ptr<const checkpoint::Checkpoint> checkpoint,

@@ -33,7 +33,8 @@ public:
                                                const device::Device& device, const LoadOptions& options,
                                                std::string model_type);
 
-    void forward(ops::OpContext& context, const Batch& batch, const State& state, device::Tensor logits) const override;
+    void forward(ops::OpContext& context, const Batch& batch, const State& state, device::Tensor logits,
+                 device::Tensor hidden) const override;
 
 private:
     struct Layer {

@@ -29,6 +29,7 @@ struct Spec {
     std::vector<int32_t> eos_ids;  // generation_config.json, else config.json
     int64_t weight_bytes = 0;      // as packed on the device
     int64_t tensor_count = 0;      // in the checkpoint
+    bool drafts = false;           // forward_draft may be called: LoadOptions::draft
 };
 
 class Model {
@@ -36,8 +37,20 @@ public:
     virtual ~Model() = default;
     const Spec& spec() const { return spec_; }
 
-    // logits: [R, vocab_size] f32, R = batch.logit_rows.dim(0). Writes state's pages and slots named by the batch.
-    virtual void forward(ops::OpContext&, const Batch&, const State&, device::Tensor logits) const = 0;
+    // logits: [R, vocab_size] f32, R = batch.logit_rows.dim(0). hidden: [T, hidden_size] of the step's activation, or
+    // empty: what the head reads, of every row. Writes state's pages and slots named by the batch.
+    virtual void forward(ops::OpContext&, const Batch&, const State&, device::Tensor logits,
+                         device::Tensor hidden) const = 0;
+    void forward(ops::OpContext& context, const Batch& batch, const State& state, device::Tensor logits) const {
+        forward(context, batch, state, logits, {});
+    }
+
+    // The draft block (multi-token prediction), behind a forward of the same rows: batch as there, but tokens[t] is the
+    // token that follows the one at positions[t], and hidden is what forward gave. logits: of the token after that one.
+    // Writes the pages of the block's own caches. next_hidden: [T, hidden_size], or empty: in place of hidden for the
+    // draft after this one. Only where spec().drafts.
+    virtual void forward_draft(ops::OpContext&, const Batch&, const State&, device::Tensor hidden,
+                               device::Tensor logits, device::Tensor next_hidden) const;
 
 protected:
     Spec spec_;
@@ -58,12 +71,13 @@ struct LoadOptions {
     int64_t random_memory_bytes = 0;
     device::DType activation = device::DType::bf16;
     device::DType kv_dtype = device::DType::bf16;
-    ThreadPool* threads = nullptr;                      // reading and packing; null: one thread
+    bool draft = false;             // with the draft block; otherwise its tensors are known and not loaded
+    ThreadPool* threads = nullptr;  // reading and packing; null: one thread
     std::function<void(const LoadProgress&)> progress;  // called from the loading thread, at most 20 times a second
 };
 
-// Chooses the family by config.json's model_type / architectures. Errors: unsupported (naming both), model_invalid,
-// does_not_fit, io.
+// Chooses the family by config.json's model_type / architectures. Errors: unsupported (naming both; a draft block that
+// the model does not have), model_invalid, does_not_fit, io.
 Result<std::unique_ptr<Model>> load(std::shared_ptr<const checkpoint::Checkpoint> checkpoint,
                                     const device::Device& device, const LoadOptions& options);
 std::vector<std::string> families();

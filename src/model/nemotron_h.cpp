@@ -6,18 +6,34 @@ namespace nibble::model {
 
 using device::Tensor;
 
-void NemotronH::forward(ops::OpContext& context, const Batch& batch, const State& state, Tensor logits) const {
+void NemotronH::forward(ops::OpContext& context, const Batch& batch, const State& state, Tensor logits,
+                        Tensor hidden) const {
     device::ArenaScope arena(*context.arena);
     const Step step{batch, state};
     Tensor x = embeddings_.forward(context, step);  // [T, H], the residual stream
     for (const Layer& layer : layers_)              // x += mixer(norm(x))
         std::visit([&](const auto& mixer) { mixer.forward(context, step, layer.norm, x); }, layer.mixer);
-    head_.forward(context, step, x, logits);
+    head_.forward(context, step, x, logits, hidden);
+}
+
+void NemotronH::forward_draft(ops::OpContext& context, const Batch& batch, const State& state, Tensor hidden,
+                              Tensor logits, Tensor next_hidden) const {
+    device::ArenaScope arena(*context.arena);
+    const Step step{batch, state};
+    const int64_t tokens = hidden.dim(0), width = hidden.dim(1);
+    Tensor both = context.allocate(context.activation, {tokens, 2 * width});  // [T, 2H]
+    draft_.enorm.forward(context, embeddings_.forward(context, step), both.columns(0, width));
+    draft_.hnorm.forward(context, hidden, both.columns(width, 2 * width));
+    Tensor u = context.allocate(context.residual(), {tokens, width});
+    draft_.eh_proj.forward(context, both, u);
+    for (const Layer& layer : draft_.layers)  // u += mixer(norm(u))
+        std::visit([&](const auto& mixer) { mixer.forward(context, step, layer.norm, u); }, layer.mixer);
+    head_.forward(context, step, draft_.final_layernorm, u, logits, next_hidden);
 }
 
 Result<std::unique_ptr<Model>> NemotronH::load(std::shared_ptr<const checkpoint::Checkpoint> checkpoint,
                                                const device::Device& device, const LoadOptions& options) {
-    TRY(const NemotronHConfig config, NemotronHConfig::read(checkpoint->config()));
+    TRY(const NemotronHConfig config, NemotronHConfig::read(checkpoint->config(), options.draft));
     auto model = std::make_unique<NemotronH>();
     TRY(model->spec_, read_spec(*checkpoint, options));
     model->spec_.family = "nemotron_h";
@@ -27,8 +43,13 @@ Result<std::unique_ptr<Model>> NemotronH::load(std::shared_ptr<const checkpoint:
     model->spec_.max_context = config.max_position_embeddings;
 
     Loader loader(checkpoint, device, options, {{"backbone.", "model."}});
-    loader.ignore("mtp.*");  // the draft block: transformers ignores it too
     TRY_VOID(model->declare(loader, config));
+    if (options.draft) {
+        TRY_VOID(model->declare_draft(loader, config));
+    } else {
+        loader.ignore("mtp.*");  // as transformers does
+    }
+    model->spec_.drafts = options.draft;
     TRY(model->storage_, loader.finish());
     model->spec_.weight_bytes = model->storage_.bytes;
     return std::unique_ptr<Model>(std::move(model));
@@ -46,42 +67,61 @@ Result<void> NemotronH::declare(Loader& loader, const NemotronHConfig& config) {
                            .eps = config.layer_norm_epsilon},
                           embeddings_, head_));
     layers_.resize(config.layers.size());
-    for (size_t i = 0; i < layers_.size(); ++i) {
-        Layer& layer = layers_[i];
-        const std::string prefix = fmt::format("backbone.layers.{}", i), mixer = prefix + ".mixer";
-        layer.norm.module = prefix + ".norm";
-        layer.norm.eps = config.layer_norm_epsilon;
-        TRY_VOID(loader.vector({.name = prefix + ".norm.weight", .shape = {hidden}, .of_activations = true},
-                               layer.norm.weight));
-        switch (config.layers[i]) {
-            case LayerKind::mamba: {
-                auto& mamba = layer.mixer.emplace<MambaBlock>();
-                mamba.state = static_cast<int>(spec_.state.recurrent.size());
-                spec_.state.recurrent.push_back({.conv_channels = config.conv_channels(),
-                                                 .conv_columns = config.conv_kernel - 1,
-                                                 .heads = config.mamba_num_heads,
-                                                 .head_dim = config.mamba_head_dim,
-                                                 .state_size = config.ssm_state_size});
-                TRY_VOID(declare_mamba(loader, mixer, config, mamba));
-                break;
-            }
-            case LayerKind::moe:
-                TRY_VOID(declare_moe(loader, mixer, config, layer.mixer.emplace<MoeBlock>()));
-                break;
-            case LayerKind::attention: {
-                auto& attention = layer.mixer.emplace<AttentionBlock>();
-                attention.cache = static_cast<int>(spec_.state.attention.size());
-                spec_.state.attention.push_back({.kv_heads = config.num_key_value_heads, .head_dim = config.head_dim});
-                TRY_VOID(declare_attention(loader, mixer, config, attention));
-                break;
-            }
-            case LayerKind::mlp:
-                TRY_VOID(declare_mlp(loader, mixer, hidden, config.intermediate_size,
-                                     config.mlp_bias ? Bias::required : Bias::none, layer.mixer.emplace<MlpBlock>()));
-                break;
-        }
-    }
+    for (size_t i = 0; i < layers_.size(); ++i)
+        TRY_VOID(declare_layer(loader, fmt::format("backbone.layers.{}", i), config.layers[i], config, layers_[i]));
     return {};
+}
+
+Result<void> NemotronH::declare_layer(Loader& loader, const std::string& prefix, LayerKind kind,
+                                      const NemotronHConfig& config, Layer& layer) {
+    const std::string mixer = prefix + ".mixer";
+    TRY_VOID(declare_norm(loader, prefix + ".norm", config, layer.norm));
+    switch (kind) {
+        case LayerKind::mamba: {
+            auto& mamba = layer.mixer.emplace<MambaBlock>();
+            mamba.state = static_cast<int>(spec_.state.recurrent.size());
+            spec_.state.recurrent.push_back({.conv_channels = config.conv_channels(),
+                                             .conv_columns = config.conv_kernel - 1,
+                                             .heads = config.mamba_num_heads,
+                                             .head_dim = config.mamba_head_dim,
+                                             .state_size = config.ssm_state_size});
+            return declare_mamba(loader, mixer, config, mamba);
+        }
+        case LayerKind::moe:
+            return declare_moe(loader, mixer, config, layer.mixer.emplace<MoeBlock>());
+        case LayerKind::attention: {
+            auto& attention = layer.mixer.emplace<AttentionBlock>();
+            attention.cache = static_cast<int>(spec_.state.attention.size());
+            spec_.state.attention.push_back({.kv_heads = config.num_key_value_heads, .head_dim = config.head_dim});
+            return declare_attention(loader, mixer, config, attention);
+        }
+        case LayerKind::mlp:
+            break;
+    }
+    return declare_mlp(loader, mixer, config.hidden_size, config.intermediate_size,
+                       config.mlp_bias ? Bias::required : Bias::none, layer.mixer.emplace<MlpBlock>());
+}
+
+// The block's first sub-layer carries what leads into it, its last what leads out.
+Result<void> NemotronH::declare_draft(Loader& loader, const NemotronHConfig& config) {
+    const int64_t hidden = config.hidden_size;
+    const std::string first = "mtp.layers.0", last = fmt::format("mtp.layers.{}", config.draft_layers.size() - 1);
+    TRY_VOID(declare_norm(loader, first + ".enorm", config, draft_.enorm));
+    TRY_VOID(declare_norm(loader, first + ".hnorm", config, draft_.hnorm));
+    TRY_VOID(loader.projection(first, {{"eh_proj", hidden}}, 2 * hidden, Bias::none, draft_.eh_proj));
+    draft_.layers.resize(config.draft_layers.size());
+    for (size_t i = 0; i < draft_.layers.size(); ++i)
+        TRY_VOID(
+            declare_layer(loader, fmt::format("mtp.layers.{}", i), config.draft_layers[i], config, draft_.layers[i]));
+    return declare_norm(loader, last + ".final_layernorm", config, draft_.final_layernorm);
+}
+
+Result<void> NemotronH::declare_norm(Loader& loader, const std::string& module, const NemotronHConfig& config,
+                                     Norm& norm) {
+    norm.module = module;
+    norm.eps = config.layer_norm_epsilon;
+    return loader.vector({.name = module + ".weight", .shape = {config.hidden_size}, .of_activations = true},
+                         norm.weight);
 }
 
 Result<void> NemotronH::declare_mamba(Loader& loader, const std::string& prefix, const NemotronHConfig& config,

@@ -3,6 +3,7 @@
 #include "base/in_quotes.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,17 +25,19 @@ std::optional<LayerKind> kind_of(std::string_view word) {
     return std::nullopt;
 }
 
-// The order of the layers. A list wins over the pattern; num_hidden_layers, which some files lack, says nothing more.
-Result<std::vector<LayerKind>> read_layers(const Config& config) {
+// The order of the layers, by the first list that is there, else by the pattern; num_hidden_layers, which some files
+// lack, says nothing more.
+Result<std::vector<LayerKind>> read_layers(const Config& config, std::initializer_list<std::string_view> lists,
+                                           std::string_view pattern_field) {
     std::string_view field;
     std::vector<std::string> words;
-    for (std::string_view list : {"layers_block_type", "layer_types"})
+    for (std::string_view list : lists)
         if (field.empty() && config.has(list)) {
             field = list;
             TRY(words, config.string_list(list));
         }
     if (field.empty()) {
-        field = "hybrid_override_pattern";
+        field = pattern_field;
         TRY(const std::string pattern, config.require_string(field));
         for (char c : pattern) words.emplace_back(1, c);
     }
@@ -82,6 +85,24 @@ Result<bool> read_bool(const Config& config, std::string_view field, bool otherw
 Result<int64_t> read_int(const Config& config, std::string_view field, int64_t otherwise, int64_t min, int64_t max) {
     TRY(const auto given, config.optional_int(field, min, max));
     return given.value_or(otherwise);
+}
+
+// The draft block's sub-layers: one block, and no Mamba in it, whose state could not be taken back.
+Result<std::vector<LayerKind>> read_draft_layers(const Config& config) {
+    constexpr std::string_view kCount = "num_nextn_predict_layers", kList = "mtp_layers_block_type",
+                               kPattern = "mtp_hybrid_override_pattern";
+    TRY(const int64_t blocks, read_int(config, kCount, 0, 0, kMostLayers));
+    if (blocks == 0)
+        return error(ErrorCode::unsupported, "{}: {} is {}: the model has no draft block (mtp)", config.file(), kCount,
+                     config.describe(kCount));
+    if (blocks > 1)
+        return error(ErrorCode::unsupported, "{}: {} is {}; one draft block is what nibble runs", config.file(), kCount,
+                     blocks);
+    TRY(std::vector<LayerKind> layers, read_layers(config, {kList}, kPattern));
+    if (std::find(layers.begin(), layers.end(), LayerKind::mamba) != layers.end())
+        return error(ErrorCode::unsupported, "{}: {}: a draft block with a Mamba layer is not run", config.file(),
+                     config.has(kList) ? kList : kPattern);
+    return layers;
 }
 
 Result<void> read_mamba(const Config& config, NemotronHConfig& c) {
@@ -151,9 +172,12 @@ Result<void> read_moe(const Config& config, NemotronHConfig& c) {
 
 }  // namespace
 
-Result<NemotronHConfig> NemotronHConfig::read(const Config& config) {
+Result<NemotronHConfig> NemotronHConfig::read(const Config& config, bool draft) {
     NemotronHConfig c;
-    TRY(c.layers, read_layers(config));
+    TRY(c.layers, read_layers(config, {"layers_block_type", "layer_types"}, "hybrid_override_pattern"));
+    if (draft) {
+        TRY(c.draft_layers, read_draft_layers(config));
+    }
     TRY(c.vocab_size, config.require_int("vocab_size", 1, kMost));
     TRY(c.hidden_size, config.require_int("hidden_size", 1, kMost));
     TRY(c.max_position_embeddings, read_int(config, "max_position_embeddings", 4096, 1, int64_t{1} << 31));
@@ -161,7 +185,10 @@ Result<NemotronHConfig> NemotronHConfig::read(const Config& config) {
     TRY(c.tie_word_embeddings, read_bool(config, "tie_word_embeddings", false));
     TRY(c.mlp_bias, read_bool(config, "mlp_bias", false));
     const auto present = [&](LayerKind kind) {
-        return std::find(c.layers.begin(), c.layers.end(), kind) != c.layers.end();
+        const auto in = [&](const auto& layers) {
+            return std::find(layers.begin(), layers.end(), kind) != layers.end();
+        };
+        return in(c.layers) || in(c.draft_layers);
     };
     if (present(LayerKind::mamba)) TRY_VOID(read_mamba(config, c));
     if (present(LayerKind::attention)) TRY_VOID(read_attention(config, c));

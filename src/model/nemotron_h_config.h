@@ -17,6 +17,7 @@ enum class LayerKind : uint8_t { mamba, moe, attention, mlp };
 
 struct NemotronHConfig {
     std::vector<LayerKind> layers;
+    std::vector<LayerKind> draft_layers;  // of the draft block; read when it is asked for
     int64_t vocab_size = 0, hidden_size = 0, max_position_embeddings = 0;
     float layer_norm_epsilon = 1e-5f;
     bool tie_word_embeddings = false;
@@ -39,8 +40,9 @@ struct NemotronHConfig {
     int64_t inner() const { return mamba_num_heads * mamba_head_dim; }                 // I
     int64_t conv_channels() const { return inner() + 2 * n_groups * ssm_state_size; }  // C
 
-    // Errors: model_invalid naming the field; unsupported for latent experts and activations other than silu and relu².
-    static Result<NemotronHConfig> read(const checkpoint::Config& config);
+    // Errors: model_invalid naming the field; unsupported for latent experts, activations other than silu and relu²,
+    // and a draft block that is asked for and not there, or not one that can be run.
+    static Result<NemotronHConfig> read(const checkpoint::Config& config, bool draft = false);
 };
 
 }  // namespace nibble::model

@@ -1,4 +1,5 @@
 // The families that nibble runs, and how a checkpoint chooses one.
+#include "base/check.h"
 #include "base/in_quotes.h"
 #include "model/llama.h"
 #include "model/model.h"
@@ -30,6 +31,11 @@ std::vector<std::string> families() {
     return names;
 }
 
+void Model::forward_draft(ops::OpContext&, const Batch&, const State&, device::Tensor, device::Tensor,
+                          device::Tensor) const {
+    CHECK(false, "{} was loaded without a draft block", spec_.name);
+}
+
 Result<std::unique_ptr<Model>> load(std::shared_ptr<const checkpoint::Checkpoint> checkpoint,
                                     const device::Device& device, const LoadOptions& options) {
     const checkpoint::Config& config = checkpoint->config();
@@ -46,6 +52,9 @@ Result<std::unique_ptr<Model>> load(std::shared_ptr<const checkpoint::Checkpoint
                      fmt::join(families(), ", "));
     if (options.source == LoadOptions::Source::checkpoint && !checkpoint->has_tensor_data())
         return error(ErrorCode::not_found, "{}: the weights are not there", checkpoint->folder().string());
+    if (options.draft && chosen->model_type != "nemotron_h")
+        return error(ErrorCode::unsupported, "{}: model_type {}: the family has no draft block (mtp)", config.file(),
+                     chosen->model_type);
     if (chosen->model_type == "nemotron_h") return NemotronH::load(std::move(checkpoint), device, options);
     return Llama::load(std::move(checkpoint), device, options, std::string(chosen->model_type));
 }

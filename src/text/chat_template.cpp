@@ -1,6 +1,5 @@
 #include "text/chat_template.h"
 
-#include "base/files.h"
 #include "text/chat_messages.h"
 #include "text/jinja/python_text.h"
 
@@ -85,17 +84,12 @@ Result<std::vector<Named>> read_field(const Value& field, const std::string& fil
     return out;
 }
 
-Result<Value> read_json_file(const std::filesystem::path& path) {
-    TRY(std::string text, read_whole_file(path, kConfigBytes));
+Result<Value> read_json_file(const Folder& folder, std::string_view name) {
+    TRY(std::string text, folder.read(name, kConfigBytes));
     auto value = parse_json(text);
-    if (!value) return error(ErrorCode::model_invalid, "{}: {}", path.string(), value.error().message);
-    if (!value->is_object()) return error(ErrorCode::model_invalid, "{}: expected an object", path.string());
+    if (!value) return error(ErrorCode::model_invalid, "{}: {}", folder.string(name), value.error().message);
+    if (!value->is_object()) return error(ErrorCode::model_invalid, "{}: expected an object", folder.string(name));
     return *std::move(value);
-}
-
-bool is_file(const std::filesystem::path& path) {
-    std::error_code ignored;
-    return std::filesystem::is_regular_file(path, ignored);
 }
 
 }  // namespace
@@ -195,12 +189,13 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::parse(std::string_view
     return State::make({{"default", std::string(source)}}, std::string(name), std::move(tokens));
 }
 
-Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::load(const std::filesystem::path& folder, std::string bos,
-                                                               std::string eos) {
-    const std::filesystem::path config_path = folder / "tokenizer_config.json", own = folder / "chat_template.jinja";
+Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::load(const Folder& folder, std::string bos, std::string eos) {
+    constexpr std::string_view kOwn = "chat_template.jinja", kConfig = "tokenizer_config.json",
+                               kForTools = "additional_chat_templates/tool_use.jinja",
+                               kProcessor = "chat_template.json";
     Value config;
-    if (is_file(config_path)) {
-        TRY(config, read_json_file(config_path));
+    if (folder.has_file(kConfig)) {
+        TRY(config, read_json_file(folder, kConfig));
     }
     Object tokens;
     if (!bos.empty()) tokens.set("bos_token", std::move(bos));
@@ -211,24 +206,22 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::load(const std::filesy
         if (token && token->is_string()) tokens.set(name, *token);
     }
 
-    if (is_file(own)) {
-        TRY(std::string source, read_whole_file(own, kTemplateBytes));
+    if (folder.has_file(kOwn)) {
+        TRY(std::string source, folder.read(kOwn, kTemplateBytes));
         std::vector<Named> sources = {{"default", std::move(source)}};
-        const std::filesystem::path for_tools = folder / "additional_chat_templates" / "tool_use.jinja";
-        if (is_file(for_tools)) {
-            TRY(std::string tool_source, read_whole_file(for_tools, kTemplateBytes));
+        if (folder.has_file(kForTools)) {
+            TRY(std::string tool_source, folder.read(kForTools, kTemplateBytes));
             sources.push_back({"tool_use", std::move(tool_source)});
         }
-        return State::make(std::move(sources), own.filename().string(), std::move(tokens));
+        return State::make(std::move(sources), std::string(kOwn), std::move(tokens));
     }
-    const std::filesystem::path processor_path = folder / "chat_template.json";
-    std::string file = config_path.filename().string();
+    std::string file(kConfig);
     const Value* field = config.find("chat_template");
     Value processor;
-    if ((!field || field->is_none()) && is_file(processor_path)) {
-        TRY(processor, read_json_file(processor_path));
+    if ((!field || field->is_none()) && folder.has_file(kProcessor)) {
+        TRY(processor, read_json_file(folder, kProcessor));
         field = processor.find("chat_template");
-        file = processor_path.filename().string();
+        file = kProcessor;
     }
     if (!field || field->is_none())
         return error(ErrorCode::not_found,

@@ -7,11 +7,11 @@
 // Immutable; any thread.
 #pragma once
 
+#include "base/folder.h"
 #include "base/result.h"
 #include "text/jinja.h"
 #include "text/value.h"
 
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -34,8 +34,7 @@ struct ChatInput {
 class ChatTemplate {
 public:
     // bos/eos are the tokenizer's strings. not_found when the folder holds no template (the caller decides).
-    static Result<std::shared_ptr<const ChatTemplate>> load(const std::filesystem::path& folder, std::string bos,
-                                                            std::string eos);
+    static Result<std::shared_ptr<const ChatTemplate>> load(const Folder& folder, std::string bos, std::string eos);
     static Result<std::shared_ptr<const ChatTemplate>> parse(std::string_view source, std::string_view name,
                                                              std::string bos, std::string eos);
     // The text is limited to 4 times the input + 1 MiB. Errors: invalid_request when the template refuses the messages

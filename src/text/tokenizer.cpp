@@ -4,28 +4,11 @@
 #include "text/tokenizer/utf8.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 
 namespace nibble::text {
 namespace {
 
-Result<std::string> read_file(const std::filesystem::path& path) {
-    std::error_code failure;
-    const auto size = std::filesystem::file_size(path, failure);
-    std::ifstream in(path, std::ios::binary);
-    if (failure || !in) {
-        return error(ErrorCode::io, "{}: expected a readable file: {}", path.string(),
-                     failure ? failure.message() : std::strerror(errno));
-    }
-    std::string bytes(size, '\0');
-    in.read(bytes.data(), static_cast<std::streamsize>(size));
-    if (static_cast<std::uintmax_t>(in.gcount()) != size) {
-        return error(ErrorCode::io, "{}: expected {} bytes, read {}", path.string(), size, in.gcount());
-    }
-    return bytes;
-}
+constexpr uint64_t kFileLimit_bytes = uint64_t{1} << 30;
 
 }  // namespace
 
@@ -81,21 +64,18 @@ void Tokenizer::State::encode_part(std::string_view text, bool at_start, bool pa
 Tokenizer::Tokenizer(std::unique_ptr<const State> state) : state_(std::move(state)) {}
 Tokenizer::~Tokenizer() = default;
 
-Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const std::filesystem::path& folder) {
-    const auto path = folder / "tokenizer.json";
-    std::error_code failure;
-    if (!std::filesystem::exists(path, failure)) {
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const Folder& folder) {
+    if (!folder.has("tokenizer.json"))
         return error(ErrorCode::not_found, "{}: expected a tokenizer.json in the folder, found none", folder.string());
-    }
-    TRY(const std::string json, read_file(path));
+    TRY(const std::string json, folder.read("tokenizer.json", kFileLimit_bytes));
     std::string config;
-    if (const auto config_path = folder / "tokenizer_config.json"; std::filesystem::exists(config_path, failure)) {
-        TRY(config, read_file(config_path));
-        if (config.empty()) {
-            return error(ErrorCode::model_invalid, "{}: expected JSON, found nothing", config_path.string());
-        }
+    if (folder.has("tokenizer_config.json")) {
+        TRY(config, folder.read("tokenizer_config.json", kFileLimit_bytes));
+        if (config.empty())
+            return error(ErrorCode::model_invalid, "{}: expected JSON, found nothing",
+                         folder.string("tokenizer_config.json"));
     }
-    return parse(json, config, path.string());
+    return parse(json, config, folder.string("tokenizer.json"));
 }
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::parse(std::string_view tokenizer_json, std::string_view config_json,

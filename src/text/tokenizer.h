@@ -5,10 +5,10 @@
 // text/tokenizer/.
 #pragma once
 
+#include "base/folder.h"
 #include "base/result.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -38,7 +38,7 @@ public:
     // Reads folder/tokenizer.json and, where present, folder/tokenizer_config.json (added_tokens_decoder is merged, its
     // flags win; a contradiction of ids is refused). Errors: not_found, io; model_invalid and unsupported, with file,
     // field, expected, found.
-    static Result<std::shared_ptr<const Tokenizer>> load(const std::filesystem::path& folder);
+    static Result<std::shared_ptr<const Tokenizer>> load(const Folder& folder);
     // The same from memory; `config_json` may be empty. `name` stands in error messages for the file.
     static Result<std::shared_ptr<const Tokenizer>> parse(std::string_view tokenizer_json, std::string_view config_json,
                                                           std::string_view name);

@@ -21,8 +21,15 @@ struct Head {
     Norm norm;
     Projection lm_head;  // [V, H]
 
-    // The rows asked for alone: logits [R, V] f32 = lm_head · norm(x[logit_rows]).
-    void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor logits) const;
+    // Of the rows asked for: logits [R, V] f32 = lm_head · norm(x[logit_rows]). Of all rows, where `hidden` [T, H] is
+    // given: norm(x).
+    void forward(ops::OpContext& context, const Step& step, device::Tensor x, device::Tensor logits,
+                 device::Tensor hidden) const {
+        forward(context, step, norm, x, logits, hidden);
+    }
+    // With another norm in front of it.
+    void forward(ops::OpContext& context, const Step& step, const Norm& its, device::Tensor x, device::Tensor logits,
+                 device::Tensor hidden) const;
 };
 
 }  // namespace nibble::model
