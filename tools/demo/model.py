@@ -143,32 +143,35 @@ def chunked_scan(x: Tensor, b: Tensor, c: Tensor, dt: Tensor, a: Tensor, segment
     chunks, per_group = length // q, heads // groups
     segment = segments.view(rows, chunks, q)
     last = segment[:, :, -1]
-    x = x.view(rows, chunks, q, heads, width).transpose(2, 3)  # [B,c,h,Q,P]
+    x = x.view(rows, chunks, q, heads, width)
     b = b.view(rows, chunks, q, groups, state).transpose(2, 3)  # [B,c,G,Q,N]
     c = c.view(rows, chunks, q, groups, state).transpose(2, 3)
-    dt = dt.view(rows, chunks, q, heads).transpose(2, 3)  # [B,c,h,Q]
-    sums = (dt * a[:, None]).cumsum(-1)
+    dt = dt.view(rows, chunks, q, heads)
+    sums = (dt * a).cumsum(2)  # [B,c,Q,h]
 
     together = (segment[:, :, :, None] == segment[:, :, None, :]).tril()[:, :, None]  # [B,c,1,Q,Q]
-    decay = torch.exp((sums[..., :, None] - sums[..., None, :]).masked_fill(~together, -math.inf))
+    of_head = sums.transpose(2, 3)  # [B,c,h,Q]
+    decay = torch.exp((of_head[..., :, None] - of_head[..., None, :]).masked_fill(~together, -math.inf))
     scores = (c @ b.transpose(-1, -2)).repeat_interleave(per_group, 2)  # [B,c,h,Q,Q]
-    within = (scores * decay * dt[..., None, :]).to(x.dtype) @ x
+    within = (scores * decay * dt.transpose(2, 3)[..., None, :]).to(x.dtype) @ x.transpose(2, 3)  # [B,c,h,Q,P]
 
-    to_end = torch.exp(sums[..., -1:] - sums) * dt * (segment == last[..., None])[:, :, None]
-    b_heads = b.repeat_interleave(per_group, 2)
-    local = ((x * to_end[..., None]).to(x.dtype).transpose(-1, -2) @ b_heads).float()  # [B,c,h,P,N]
+    def grouped(y: Tensor) -> Tensor:  # [B,c,Q,h,P] -> [B,c,G,Q,h/G·P]: the heads of a group share b and c
+        return y.reshape(rows, chunks, q, groups, per_group * width).transpose(2, 3)
 
-    total = sums[..., -1].transpose(1, 2).cumsum(-1)  # [B,h,c]
+    to_end = torch.exp(sums[:, :, -1:] - sums) * dt * (segment == last[..., None])[..., None]
+    local = (grouped((x * to_end[..., None]).to(x.dtype)).transpose(-1, -2) @ b).float()  # [B,c,G,h/G·P,N]
+
+    total = sums[:, :, -1].transpose(1, 2).cumsum(-1)  # [B,h,c]
     before = F.pad(total[..., :-1], (1, 0))
     last_before = F.pad(last[:, :-1], (1, 0), value=-1)
     reaches = (last_before[:, :, None] == last[:, None, :]).tril(-1)[:, None]  # [B,1,c,c]
     carry = torch.exp((before[..., :, None] - total[..., None, :]).masked_fill(~reaches, -math.inf))
-    entering = carry @ local.transpose(1, 2).reshape(rows, heads, chunks, width * state)  # [B,h,c,P·N]
-    entering = entering.view(rows, heads, chunks, width, state).transpose(1, 2).to(x.dtype)
-    from_before = c.repeat_interleave(per_group, 2) @ entering.transpose(-1, -2)  # [B,c,h,Q,P]
-    since = torch.exp(sums) * (segment == last_before[..., None])[:, :, None]
-    y = within.float() + from_before.float() * since[..., None]
-    return y.transpose(2, 3).reshape(rows, length, heads, width)
+    entering = carry @ local.view(rows, chunks, heads, width * state).transpose(1, 2)  # [B,h,c,P·N]
+    entering = entering.transpose(1, 2).to(x.dtype).reshape(rows, chunks, groups, per_group * width, state)
+    from_before = (c @ entering.transpose(-1, -2)).transpose(2, 3).reshape(x.shape)  # [B,c,Q,h,P]
+    since = torch.exp(sums) * (segment == last_before[..., None])[..., None]
+    y = within.transpose(2, 3).float() + from_before.float() * since[..., None]
+    return y.reshape(rows, length, heads, width)
 
 
 def gated_norm(y: Tensor, z: Tensor, weight: Tensor, groups: int) -> Tensor:

@@ -31,7 +31,7 @@ def as_nvfp4(w: Tensor) -> Tensor:
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
     """g [..., N, K] with its singular values near 1, by a quintic Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = g.to(torch.bfloat16)
+    x = g.to(torch.bfloat16) if g.is_cuda else g
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -42,15 +42,15 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Optimizer:
-    def __init__(self, model: Model, rate: float, decay: float, dtype: torch.dtype):
-        self.model, self.rate, self.decay, self.dtype = model, rate, decay, dtype
+    def __init__(self, model: Model, rate: float, decay: float):
+        self.model, self.rate, self.decay = model, rate, decay
         self.matrices = model.matrices()
         self.masters = {n: p.detach().float().clone() for n, p in self.matrices.items()}
-        self.muon: dict[torch.Size, list[str]] = {}
+        self.muon: dict[tuple[torch.Size, bool], list[str]] = {}  # by shape, and whether stored transposed
         for name, p in self.matrices.items():
             if name not in ("embeddings", "lm_head"):
-                self.muon.setdefault(p.shape, []).append(name)
-        self.momentum = {shape: torch.zeros(len(names), *shape, device=self.masters[names[0]].device) for shape, names in self.muon.items()}
+                self.muon.setdefault((p.shape, name.endswith(".down")), []).append(name)
+        self.momentum = {kind: torch.zeros(len(names), *kind[0], device=self.masters[names[0]].device) for kind, names in self.muon.items()}
         small = [p for n, p in model.named_parameters() if n not in self.matrices]
         tables = [self.masters[n] for n in ("embeddings", "lm_head")]
         fused = tables[0].is_cuda
@@ -64,25 +64,34 @@ class Optimizer:
     @torch.no_grad()
     def write_back(self) -> None:
         """The model's matrices from the masters."""
-        rounded = self.model.quantised() if self.quantise else {}
-        for name, p in self.matrices.items():
-            w = self.masters[name]
-            if name in rounded:
-                w = self.rounding(w.mT).mT if self.transposed(name) else self.rounding(w)
-            p.data = w.to(self.dtype) if p.dtype != self.dtype else p.data.copy_(w)
+        current = self.rounded() if self.quantise else self.masters
+        torch._foreach_copy_([p.data for p in self.matrices.values()], [current[n] for n in self.matrices])
 
-    rounding = staticmethod(as_nvfp4)
+    def rounded(self) -> dict[str, Tensor]:
+        """The masters as `nibble quantize` stores them: q, k and v share their matrix's scale, the embedding stays."""
+        found = {"embeddings": self.masters["embeddings"], "lm_head": as_nvfp4(self.masters["lm_head"])}
+        for (_, transposed), names in self.muon.items():
+            names = [n for n in names if not n.endswith((".q_proj", ".k_proj", ".v_proj"))]
+            if names:
+                w = torch.stack([self.masters[n] for n in names])
+                w = as_nvfp4(w.mT).mT if transposed else as_nvfp4(w)
+                found |= zip(names, w.unbind(0), strict=True)
+        for q in (n for n in self.masters if n.endswith(".q_proj")):
+            names = [q, q.replace(".q_", ".k_"), q.replace(".q_", ".v_")]
+            parts = [self.masters[n] for n in names]
+            found |= zip(names, as_nvfp4(torch.cat(parts)).split([len(p) for p in parts]), strict=True)
+        return found
 
     @torch.no_grad()
     def step(self, share: float) -> None:
         """One step at `share` of the full rate."""
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
         rate = self.rate * share
-        for shape, names in self.muon.items():
+        for kind, names in self.muon.items():
             g = torch.stack([self.matrices[n].grad.float() for n in names])
-            m = self.momentum[shape].lerp_(g, 0.05)
+            m = self.momentum[kind].lerp_(g, 0.05)
             update = orthogonal(g.lerp_(m, 0.95)).float()
-            scale = 0.2 * max(shape[-2:]) ** 0.5
+            scale = 0.2 * max(kind[0][-2:]) ** 0.5
             masters = [self.masters[n] for n in names]
             torch._foreach_mul_(masters, 1 - rate * self.decay)
             torch._foreach_add_(masters, list(update.unbind(0)), alpha=-rate * scale)

@@ -96,10 +96,9 @@ def held_out_loss(model: Model, folder: Path, samples, device) -> float:
 
 def train(arguments, model: Model, device: torch.device, feed: Feed, out: Path, begun: float) -> Optimizer:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    optimizer = Optimizer(model.cast(dtype), arguments.rate, arguments.decay, dtype)
+    optimizer = Optimizer(model.cast(dtype), arguments.rate, arguments.decay)
     if device.type == "cuda" and not arguments.eager:
         model.compile_layers()
-        optimizer.rounding = torch.compile(Optimizer.rounding, dynamic=True)
     data = Batches(feed, device)
     curve = (out / "loss.csv").open("w", encoding="utf-8")
     curve.write("seconds,tokens,rate,loss,answer_loss,draft_answer_loss\n")
@@ -192,9 +191,12 @@ def main() -> int:
     loss_curve.draw(arguments.out / "loss.csv", arguments.out / "loss.svg")
     print(f"{time.monotonic() - begun:6.1f} s: {arguments.out} is written", flush=True)
 
+    if not arguments.questions:
+        return 0
     samples = world.held_out(HELD_OUT_SEED, arguments.questions)
     stored = checkpoint_files.read(arguments.out).to(device)
-    kept = Optimizer(stored.cast(optimizer.dtype), 0.0, 0.0, optimizer.dtype)
+    kept = Optimizer(stored, 0.0, 0.0)
+    stored.cast(model.lm_head.dtype)
     report = {"bf16": judged("BF16", stored, arguments, samples, device)}
     kept.quantise = True
     kept.write_back()
