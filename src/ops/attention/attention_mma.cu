@@ -358,7 +358,7 @@ template <int kDim, Cache kCache>
 void launch(OpContext& context, const AttentionParams& p, int tokens_a_tile, int64_t tiles) {
     constexpr size_t kShared = sizeof(float) * kWarps * kRows * (kDim + 4 + 2);
     static const bool allowed = [] {
-        cuda::allow_shared(mma_attention_kernel<kDim, kCache>, kShared);
+        cuda::allow_shared(mma_attention_kernel<kDim, kCache>);
         return true;
     }();
     (void)allowed;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/check.h"
+#include "device/device.h"
 #include "device/stream.h"
 
 #include <cuda_runtime.h>
@@ -34,11 +35,24 @@ void launch(void (*kernel)(Parameters...), const char* name, device::Stream stre
     check_cuda(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
 }
 
-// Raises a kernel's dynamic shared memory limit; call once before its first launch.
+// Raises a kernel's dynamic shared memory limit to the device's; call once before its first launch.
 template <class Kernel>
-void allow_shared(Kernel kernel, size_t bytes) {
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+void allow_shared(Kernel kernel) {
+    int device = 0, bytes = 0;
+    check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+    check_cuda(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+               "cudaDeviceGetAttribute");
+    cudaFuncAttributes attributes{};
+    check_cuda(cudaFuncGetAttributes(&attributes, kernel), "cudaFuncGetAttributes");
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    bytes - static_cast<int>(attributes.sharedSizeBytes)),
                "cudaFuncSetAttribute");
+}
+
+// Dynamic shared memory of a CTA when `ctas` share a multiprocessor: 227 KiB on Hopper, 99 on the RTX and GB10.
+inline int64_t shared_budget(const device::Device& device, int ctas) {
+    constexpr int64_t kReserved = 3 * 1024;  // a CTA's own, and what it declares
+    return device.shared_memory_per_block_bytes / ctas - kReserved;
 }
 
 }  // namespace nibble::ops::cuda

@@ -90,6 +90,17 @@ __device__ __forceinline__ uint32_t permute_bytes(uint32_t a, uint32_t b, uint32
     return __byte_perm(a, b, selector);
 }
 
+// Registers of a warpgroup's threads, for the kernels whose compute warps need more than an even share. All warps of
+// it.
+template <int kRegisters>
+__device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
 // Clusters.
 __device__ __forceinline__ uint32_t cluster_rank() {
     uint32_t rank;

@@ -143,6 +143,39 @@ __device__ __forceinline__ void multiply_tile(const std::byte* tile, int tile_in
     for (int block = 0; block < kBlocks; ++block) ptx::mma_bf16(acc[block], a, b[block][1].z, b[block][1].w);
 }
 
+// acc[r][b] += tile r · columns of block b, over the tiles' four k16 steps in order. `columns`: the lane's quarter of
+// its column of block 0.
+template <class Tile, int kRows, int kBlocks>
+__device__ __forceinline__ void multiply_columns(const Tile (&tile)[kRows], const std::byte* columns, int block_stride,
+                                                 float (&acc)[kRows][kBlocks][4]) {
+    constexpr int kTogether = kBlocks < 4 ? kBlocks : 4;  // enough products between two of one sum
+    const auto half = [&]<int kHalf>() {
+        uint32_t a[2][kRows][4];
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+            tile[r].template fragment<2 * kHalf>(a[0][r]);
+            tile[r].template fragment<2 * kHalf + 1>(a[1][r]);
+        }
+#pragma unroll
+        for (int first = 0; first < kBlocks; first += kTogether) {
+            uint4 b[kTogether];
+#pragma unroll
+            for (int i = 0; i < kTogether; ++i)
+                b[i] = *reinterpret_cast<const uint4*>(columns + (first + i) * block_stride + kHalf * 16);
+#pragma unroll
+            for (int i = 0; i < kTogether; ++i)
+#pragma unroll
+                for (int r = 0; r < kRows; ++r) ptx::mma_bf16(acc[r][first + i], a[0][r], b[i].x, b[i].y);
+#pragma unroll
+            for (int i = 0; i < kTogether; ++i)
+#pragma unroll
+                for (int r = 0; r < kRows; ++r) ptx::mma_bf16(acc[r][first + i], a[1][r], b[i].z, b[i].w);
+        }
+    };
+    half.template operator()<0>();
+    half.template operator()<1>();
+}
+
 // The end of a row tile: a warp's sums to shared memory, [16][kStored] floats.
 template <int kBlocks, int kStored>
 __device__ __forceinline__ void store_sums(float* out, const float (&acc)[kBlocks][4], int lane) {

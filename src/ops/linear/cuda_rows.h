@@ -5,8 +5,8 @@
 
 namespace nibble::ops {
 
-inline constexpr int kStreamMaxTokens = 16;              // tokens that one pass over the weights serves
-inline constexpr int64_t kStreamTokenBytes = 96 * 1024;  // of shared memory for their inputs
+inline constexpr int kStreamMaxTokens = 16;  // tokens that one pass of the streaming kernel serves
+inline constexpr int kGemmMaxTokens = 4096;  // and of the tile product: bounds the scratch
 bool stream_linear_accepts(const LinearArgs&, const device::Device&);
 int64_t stream_linear_scratch_bytes(const LinearArgs&, const device::Device&);
 void run_stream_linear(OpContext&, const LinearArgs&);

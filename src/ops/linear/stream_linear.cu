@@ -9,16 +9,22 @@ namespace {
 
 using namespace tiles;
 
-// Tokens to B fragments in global memory, [k tile][token][128 bytes], then each token's 1 / rms: one CTA a token.
+// Tokens to B fragments in global memory, [k tile][token][128 bytes] or by_token [token][k tile][128], then each
+// token's 1 / rms: one CTA a token.
 __global__ void __launch_bounds__(512)
-    token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out, float* factors) {
+    token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out, float* factors, bool by_token) {
     extern __shared__ float squares[];
     const int t = blockIdx.x, tokens = source.tokens;
     TokenChunk chunk;
     chunk.prefetch(source);
     ptx::await_previous_kernel();
-    load_token(source, chunk, t, 0, (source.k + layout::kTileInputs - 1) / layout::kTileInputs, squares,
-               [&](int k, uint4 eight) { store_token_inputs(out, tokens, t, k, eight); });
+    const int k_tiles = (source.k + layout::kTileInputs - 1) / layout::kTileInputs;
+    load_token(source, chunk, t, 0, k_tiles, squares, [&](int k, uint4 eight) {
+        if (by_token)
+            store_token_inputs(out + int64_t{1} * t * k_tiles * kTokenTileBytes, 1, 0, k, eight);
+        else
+            store_token_inputs(out, tokens, t, k, eight);
+    });
     if (source.norm_weight == nullptr) return;
     __syncthreads();
     if (threadIdx.x < 32) {
@@ -129,7 +135,7 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
                 for (int tile = 0; tile < local_tiles; tile += stage_tiles) {
                     const std::byte* stage = ring.await();
                     const int count = min(stage_tiles, local_tiles - tile);
-                    for (int i = warp; i < count; i += warps)
+                    for (int i = warp * plan.share; i < min((warp + 1) * plan.share, count); ++i)
                         multiply_tile<Tile, kBlocks>(stage + i * Tile::kBytes, tile + i, columns, lane, acc);
                     ring.release(lane);
                 }
@@ -160,23 +166,11 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
                 float sum = 0;
                 for (int w = 0; w < warps; ++w) sum += at[w * 16 * kStored];
                 for (int r = 1; r < cluster; ++r) sum += remote_now[(r - 1) * plan.sum_rows * 16 * kStored + i];
-                sum *= p.scale * Tile::kUnscale;
-                if (normed) sum *= kStored == 1 ? factor_shared : __ldcg(p.factors + token);
-                if (p.row_scale) sum *= p.row_scale[n];
-                if (p.bias) sum += p.bias[n];
-                if (p.y_is_float) {
-                    static_cast<float*>(p.y)[token * p.y_stride + n] = sum;
-                    continue;
-                }
-                __nv_bfloat16 rounded = __float2bfloat16_rn(sum);
-                if (p.residual) {
-                    if (kStored != 1 || round > 0 || i != threadIdx.x)
-                        residual_bits =
-                            __ldcg(reinterpret_cast<const unsigned short*>(p.residual + token * p.residual_stride + n));
-                    rounded =
-                        __float2bfloat16_rn(__bfloat162float(rounded) + __uint_as_float(uint32_t{residual_bits} << 16));
-                }
-                static_cast<__nv_bfloat16*>(p.y)[token * p.y_stride + n] = rounded;
+                const float factor = !normed ? 1.0f : kStored == 1 ? factor_shared : __ldcg(p.factors + token);
+                if (p.residual && (kStored != 1 || round > 0 || i != threadIdx.x))
+                    residual_bits =
+                        __ldcg(reinterpret_cast<const unsigned short*>(p.residual + token * p.residual_stride + n));
+                store_linear(p, token, n, linear_value(p, n, sum, Tile::kUnscale, factor), residual_bits);
             }
         }
         if (first_row + plan.sum_rows < row_end) __syncthreads();
@@ -192,7 +186,7 @@ void launch_blocks(OpContext& context, const StreamLinearParams& p) {
         static_cast<size_t>(plan.ring_bytes(Tile::kBytes)) + kTokenTileBytes +
         static_cast<size_t>(plan.max_k_tiles()) * tokens * kTokenTileBytes +
         sizeof(float) * (plan.sum_rows * 16 * kStored * (plan.warps + 2 * (plan.cluster - 1)) + squares);
-    static const bool allowed = (cuda::allow_shared(stream_linear_kernel<Tile, kBlocks, kStored>, 226 * 1024), true);
+    static const bool allowed = (cuda::allow_shared(stream_linear_kernel<Tile, kBlocks, kStored>), true);
     (void)allowed;
     cuda::launch(stream_linear_kernel<Tile, kBlocks, kStored>, "stream_linear", context.stream,
                  dim3(plan.groups * plan.cluster), plan.threads(), shared_bytes, plan.cluster, p);
@@ -213,7 +207,11 @@ void launch_format(OpContext& context, const LinearArgs& args) {
     p.y_stride = args.y.row_stride();
     p.plan = plan_stream(p.n, p.k, Tile::kBytes, context.device->multiprocessors, 0);
     const int64_t token_bytes = int64_t{1} * p.plan.max_k_tiles() * kTokenTileBytes;
-    const int64_t pass = std::clamp<int64_t>(kStreamTokenBytes / token_bytes, 1, kStreamMaxTokens);
+    const bool many = args.x.dim(0) > kStreamMaxTokens;
+    // Half of what a CTA may have, for two such kernels share a multiprocessor: the next one's weights arrive while
+    // this one computes.
+    const int64_t half = cuda::shared_budget(*context.device, 2) - 18 * 1024;
+    const int64_t pass = many ? kGemmMaxTokens : std::clamp<int64_t>(half / token_bytes, 1, kStreamMaxTokens);
     for (int64_t first = 0; first < args.x.dim(0); first += pass) {
         const int tokens = static_cast<int>(std::min(pass, args.x.dim(0) - first));
         p.tokens = {.x = args.x.row_as<__nv_bfloat16>(first),
@@ -224,9 +222,8 @@ void launch_format(OpContext& context, const LinearArgs& args) {
                     .k = p.k};
         p.residual = args.residual.empty() ? nullptr : args.residual.row_as<__nv_bfloat16>(first);
         p.y = args.y.row(first);
-        // Two such kernels share a multiprocessor, so that the next one's weights arrive while this one computes.
-        const int budget = static_cast<int>(std::max<int64_t>(48 * 1024, 92 * 1024 - tokens * token_bytes));
-        p.plan = plan_stream(p.n, p.k, Tile::kBytes, context.device->multiprocessors, budget);
+        p.plan = plan_stream(p.n, p.k, Tile::kBytes, context.device->multiprocessors,
+                             std::max(half / 2, half - tokens * token_bytes));
         if (tokens > 1) p.plan.sum_rows = std::min(p.plan.sum_rows, tokens <= 8 ? 3 : 2);
         if (tokens == 1) {
             launch_blocks<Tile, 1, 1>(context, p);
@@ -235,11 +232,14 @@ void launch_format(OpContext& context, const LinearArgs& args) {
         device::ArenaScope scope(*context.arena);
         std::byte* fragments = context.arena->allocate_bytes(int64_t{1} * p.plan.k_tiles * tokens * kTokenTileBytes);
         float* factors = reinterpret_cast<float*>(context.arena->allocate_bytes(int64_t{1} * tokens * sizeof(float)));
+        const bool gemm = tokens > kStreamMaxTokens;
         cuda::launch(token_fragments_kernel, "token_fragments", context.stream, dim3(tokens), 512,
-                     sizeof(float) * (p.k / 8), 1, p.tokens, fragments, factors);
+                     sizeof(float) * (p.k / 8), 1, p.tokens, fragments, factors, gemm);
         p.fragments = fragments;
         p.factors = factors;
-        if (tokens <= 8)
+        if (gemm)
+            launch_gemm_linear(context, args.weight.format, p);
+        else if (tokens <= 8)
             launch_blocks<Tile, 1, 8>(context, p);
         else
             launch_blocks<Tile, 2, 16>(context, p);
@@ -254,7 +254,7 @@ bool stream_linear_accepts(const LinearArgs& a, const device::Device&) {
 }
 
 int64_t stream_linear_scratch_bytes(const LinearArgs& a, const device::Device&) {
-    const int64_t tokens = std::min<int64_t>(a.x.dim(0), kStreamMaxTokens);
+    const int64_t tokens = std::min<int64_t>(a.x.dim(0), kGemmMaxTokens);
     return tokens <= 1 ? 0 : tokens * ((a.weight.k + 63) / 64 * kTokenTileBytes) + tokens * 4 + 512;
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "ops/cuda/tile_stream.cuh"
+#include "ops/linear/linear.h"
 #include "ops/linear/stream_plan.h"
 
 #include <cuda_bf16.h>
@@ -21,7 +22,7 @@ struct StreamLinearParams {
     const float* row_scale;    // [N] or null
     const float* bias;         // [N] or null
     tiles::TokenSource tokens;
-    const std::byte* fragments;     // more than one token: token_fragments' output
+    const std::byte* fragments;     // more than one token: token_fragments' output, [k tile][token] or [token][k tile]
     const float* factors;           // and each token's 1 / rms
     const __nv_bfloat16* residual;  // [T, N] or null
     int64_t residual_stride;
@@ -33,5 +34,28 @@ struct StreamLinearParams {
     uint32_t sixteen;  // 16 (tile_stream.cuh)
     StreamPlan plan;
 };
+
+// Every thread of every kernel ends a sum with these, so that its bits do not depend on the kernel.
+__device__ __forceinline__ float linear_value(const StreamLinearParams& p, int n, float sum, float unscale,
+                                              float factor) {
+    sum = __fmul_rn(sum, __fmul_rn(p.scale, unscale));
+    if (p.tokens.norm_weight != nullptr) sum = __fmul_rn(sum, factor);
+    if (p.row_scale) sum = __fmul_rn(sum, p.row_scale[n]);
+    return p.bias ? __fadd_rn(sum, p.bias[n]) : sum;
+}
+__device__ __forceinline__ void store_linear(const StreamLinearParams& p, int token, int n, float value,
+                                             unsigned short residual_bits) {
+    if (p.y_is_float) {
+        static_cast<float*>(p.y)[token * p.y_stride + n] = value;
+        return;
+    }
+    __nv_bfloat16 rounded = __float2bfloat16_rn(value);
+    if (p.residual)
+        rounded = __float2bfloat16_rn(__bfloat162float(rounded) + __uint_as_float(uint32_t{residual_bits} << 16));
+    static_cast<__nv_bfloat16*>(p.y)[token * p.y_stride + n] = rounded;
+}
+
+// More than kStreamMaxTokens tokens; p.fragments is [token][k tile].
+void launch_gemm_linear(OpContext& context, WeightFormat format, const StreamLinearParams& p);
 
 }  // namespace nibble::ops

@@ -13,9 +13,11 @@ struct StreamPlan {
     int cluster = 1;      // CTAs that share a row tile's K
     int groups = 0;       // clusters in the grid
     int warps = 0;        // that multiply, in a CTA; one more fills the ring
-    int stage_tiles = 0;  // tiles of one row tile in a ring stage: a multiple of warps, or all of the CTA's
+    int stage_tiles = 0;  // tiles of one row tile in a ring stage: a multiple of warps, or all of the CTA's; a function
+                          // of (n, k) alone
     int depth = 0;        // stages
     int sum_rows = 0;     // row tiles whose sums are merged at once
+    int share = 0;        // tiles of a stage that a warp takes: [w, w + 1) · share
 
     constexpr int max_row_tiles() const { return (row_tiles + groups - 1) / groups; }
     constexpr int max_k_tiles() const { return (k_tiles + cluster - 1) / cluster; }
@@ -65,6 +67,7 @@ constexpr StreamPlan plan_stream(int64_t n, int64_t k, int tile_bytes, int multi
     const int64_t stage_bytes = int64_t{1} * plan.stage_tiles * tile_bytes;
     plan.depth = static_cast<int>(std::clamp<int64_t>(ring_budget_bytes / stage_bytes, 2, kStreamMaxDepth));
     plan.sum_rows = std::min(plan.max_row_tiles(), 16);
+    plan.share = (plan.stage_tiles + plan.warps - 1) / plan.warps;
     return plan;
 }
 

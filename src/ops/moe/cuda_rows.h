@@ -5,7 +5,6 @@
 
 namespace nibble::ops {
 
-inline constexpr int kStreamMoeMaxTokens = 128;
 bool stream_moe_accepts(const MoeArgs&, const device::Device&);
 int64_t stream_moe_scratch_bytes(const MoeArgs&, const device::Device&);
 void run_stream_moe(OpContext&, const MoeArgs&);
