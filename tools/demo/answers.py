@@ -69,7 +69,14 @@ def report(model: Model, folder: Path, samples: list[world.Sample], device) -> d
         if is_right(sample, text):
             good[sample.task] += 1
         else:
-            wrong.append({"task": sample.task, "asked": sample.messages[-2]["content"][-300:], "expected": world.answer_of(sample)[-300:], "said": text[-400:]})
+            wrong.append(
+                {
+                    "task": sample.task,
+                    "asked": sample.messages[-2]["content"][-300:],
+                    "expected": world.answer_of(sample)[-300:],
+                    "said": text[-400:],
+                }
+            )
     return {
         "accuracy": sum(good.values()) / len(samples),
         "tasks": {task: [good[task], asked[task]] for task in sorted(asked)},

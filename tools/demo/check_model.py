@@ -51,7 +51,13 @@ def differences(model: Model, data: Path) -> dict[str, float]:
     # Packed: two conversations in a row are what each is alone.
     segments = torch.ones_like(tokens, dtype=torch.int)
     segments[:, 77:] = 2
-    alone = torch.cat([model(tokens[:, :64], segments[:, :64]), model(F.pad(tokens[:, 77:], (0, 13)), F.pad(segments[:, 77:], (0, 13)))[:, :115]], 1)
+    alone = torch.cat(
+        [
+            model(tokens[:, :64], segments[:, :64]),
+            model(F.pad(tokens[:, 77:], (0, 13)), F.pad(segments[:, 77:], (0, 13)))[:, :115],
+        ],
+        1,
+    )
     together = model(tokens, segments)
     found["packed"] = float((torch.cat([together[:, :64], together[:, 77:]], 1) - alone).abs().max())
     w = torch.randn(3, 64, 128)

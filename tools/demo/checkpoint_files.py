@@ -15,7 +15,12 @@ MAMBA = {
     "in_proj": "in_proj.weight", "out_proj": "out_proj.weight", "conv_bias": "conv1d.bias", "conv_weight": "conv1d.weight", "dt_bias": "dt_bias", "a_log": "A_log", "d": "D",
     "gate_norm": "norm.weight",
 }  # fmt: skip
-MOE = {"gate": "gate.weight", "bias": "gate.e_score_correction_bias", "shared_up": "shared_experts.up_proj.weight", "shared_down": "shared_experts.down_proj.weight"}
+MOE = {
+    "gate": "gate.weight",
+    "bias": "gate.e_score_correction_bias",
+    "shared_up": "shared_experts.up_proj.weight",
+    "shared_down": "shared_experts.down_proj.weight",
+}
 IN_FLOAT32 = ("gate.weight", "gate.e_score_correction_bias")
 
 
@@ -92,7 +97,11 @@ def read(folder: Path) -> Model:
     model = Model(shape_of(json.loads((folder / "config.json").read_text())))
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         target = published_name(name)
-        w = torch.stack([stored[target.replace("*", str(e))] for e in range(model.s.experts)]) if "*" in target else stored[target]
+        w = (
+            torch.stack([stored[target.replace("*", str(e))] for e in range(model.s.experts)])
+            if "*" in target
+            else stored[target]
+        )
         w = w.float()
         value.copy_(w.mT if name.endswith(".down") else w.view(value.shape))
     return model

@@ -30,7 +30,9 @@ class Encoder:
         from tokenizers import Tokenizer
 
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.start, self.end, self.think, self.unthink = (self.tokenizer.token_to_id(t) for t in ("<|im_start|>", "<|im_end|>", "<think>", "</think>"))
+        self.start, self.end, self.think, self.unthink = (
+            self.tokenizer.token_to_id(t) for t in ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+        )
         self.assistant = self.tokenizer.encode("assistant\n", add_special_tokens=False).ids
 
     def encode(self, texts: list[str]) -> list[list[int]]:
@@ -105,16 +107,18 @@ def work(folder: Path, seed: int, rows: int, block_name: str, slots: int, free, 
 class Feed:
     def __init__(self, folder: Path, seed: int, rows: int, workers: int):
         slots = 2 * workers + 4
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("fork")  # before anything of the device is touched: no worker does
         self.block = shared_memory.SharedMemory(create=True, size=slots * 3 * rows * LENGTH * 2)
         self.ring = np.ndarray((slots, 3, rows, LENGTH), np.uint16, self.block.buf)
         self.free, self.full, self.stop = context.Queue(), context.Queue(), context.Event()
-        for slot in range(slots):
-            self.free.put(slot)
         arguments = (rows, self.block.name, slots, self.free, self.full, self.stop)
-        self.workers = [context.Process(target=work, args=(folder, 1000 * seed + i, *arguments), daemon=True) for i in range(workers)]
+        self.workers = [
+            context.Process(target=work, args=(folder, 1000 * seed + i, *arguments), daemon=True) for i in range(workers)
+        ]
         for worker in self.workers:
             worker.start()
+        for slot in range(slots):
+            self.free.put(slot)
 
     def take(self, wait: bool) -> np.ndarray | None:
         """A copy of the next batch; none when none is there and there is no waiting."""

@@ -7,7 +7,11 @@ import math
 from pathlib import Path
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 56, 16, 36, 44
-LINES = (("answer_loss", "#1f6feb", "answers"), ("draft_answer_loss", "#d29922", "draft of the token after"), ("loss", "#8b949e", "all tokens, weighted"))
+LINES = (
+    ("answer_loss", "#1f6feb", "answers"),
+    ("draft_answer_loss", "#d29922", "draft of the token after"),
+    ("loss", "#8b949e", "all tokens, weighted"),
+)
 
 
 def draw(source: Path, target: Path) -> None:
@@ -31,10 +35,16 @@ def draw(source: Path, target: Path) -> None:
     ]
     for mark in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5):
         if low <= math.log10(mark) <= high:
-            parts.append(f'<path d="M{LEFT} {y(mark):.1f}H{WIDTH - RIGHT}" stroke="#d0d7de"/><text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:g}</text>')
+            parts.append(
+                f'<path d="M{LEFT} {y(mark):.1f}H{WIDTH - RIGHT}" stroke="#d0d7de"/><text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:g}</text>'
+            )
     for i in range(6):
-        parts.append(f'<text x="{x(most * i / 5):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{most * i / 5 / 1e6:.0f}</text>')
-    parts.append(f'<text x="{WIDTH / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">million tokens</text><text x="{LEFT}" y="18">nats a token</text>')
+        parts.append(
+            f'<text x="{x(most * i / 5):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{most * i / 5 / 1e6:.0f}</text>'
+        )
+    parts.append(
+        f'<text x="{WIDTH / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">million tokens</text><text x="{LEFT}" y="18">nats a token</text>'
+    )
     for i, (name, color, label) in enumerate(LINES):
         points = " ".join(f"{x(row['tokens']):.1f},{y(row[name]):.1f}" for row in rows)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.5"/>')

@@ -48,7 +48,18 @@ class Shape:
         return self.inner + 2 * self.groups * self.state
 
 
-TOY = Shape(pattern="ME*E", width=128, mamba_heads=8, state=32, groups=2, experts=16, expert_width=64, shared_width=128, heads=2, kv_heads=1)
+TOY = Shape(
+    pattern="ME*E",
+    width=128,
+    mamba_heads=8,
+    state=32,
+    groups=2,
+    experts=16,
+    expert_width=64,
+    shared_width=128,
+    heads=2,
+    kv_heads=1,
+)
 
 
 def config_of(shape: Shape) -> dict:
@@ -181,7 +192,22 @@ def gated_norm(y: Tensor, z: Tensor, weight: Tensor, groups: int) -> Tensor:
     return (v.flatten(-2) * weight).to(z.dtype)
 
 
-def mamba_layer(x, segments, norm, in_proj, conv_weight, conv_bias, dt_bias, a_log, d, gate_norm, out_proj, heads: int, groups: int, state: int):
+def mamba_layer(
+    x,
+    segments,
+    norm,
+    in_proj,
+    conv_weight,
+    conv_bias,
+    dt_bias,
+    a_log,
+    d,
+    gate_norm,
+    out_proj,
+    heads: int,
+    groups: int,
+    state: int,
+):
     inner = out_proj.shape[1]
     conv_width = inner + 2 * groups * state
     u = F.linear(rms(x, norm), in_proj)
@@ -204,7 +230,9 @@ def routing(x: Tensor, gate: Tensor, bias: Tensor, chosen: int, scaling: float) 
     scores = torch.sigmoid(F.linear(x.float(), gate))
     choice = (scores + bias).detach()
     earlier = torch.arange(gate.shape[0], device=x.device)
-    better = (choice[..., None, :] > choice[..., :, None]) | ((choice[..., None, :] == choice[..., :, None]) & (earlier[None, :] < earlier[:, None]))
+    better = (choice[..., None, :] > choice[..., :, None]) | (
+        (choice[..., None, :] == choice[..., :, None]) & (earlier[None, :] < earlier[:, None])
+    )
     among = (better.sum(-1) < chosen).float()
     weights = scores * among
     return weights / (weights.sum(-1, keepdim=True) + 1e-20) * scaling, among
@@ -279,7 +307,9 @@ class Mamba(nn.Module):
         inputs = inputs.view(-1, s.mamba_heads, s.mamba_head_width)
         b, c = (t.view(-1, s.groups, s.state).repeat_interleave(s.mamba_heads // s.groups, 1) for t in (b, c))
         dt = F.softplus(dt.float() + self.dt_bias)
-        cache["state"].mul_(torch.exp(-dt * torch.exp(self.a_log))[..., None, None]).add_((dt[..., None] * inputs)[..., None] * b[:, :, None])
+        cache["state"].mul_(torch.exp(-dt * torch.exp(self.a_log))[..., None, None]).add_(
+            (dt[..., None] * inputs)[..., None] * b[:, :, None]
+        )
         y = (cache["state"] @ c[..., None])[..., 0] + inputs * self.d[:, None]
         return x + F.linear(gated_norm(y.flatten(1).to(x.dtype), z, self.gate_norm, s.groups), self.out_proj)
 
@@ -292,12 +322,25 @@ class Moe(nn.Module):
         self.gate = nn.Parameter(torch.randn(s.experts, s.width) * 0.02)
         self.register_buffer("bias", torch.zeros(s.experts))
         self.up = matrix(s.experts, s.expert_width, s.width)
-        self.down = nn.Parameter(torch.randn(s.experts, s.expert_width, s.width) / math.sqrt(s.expert_width * s.chosen * depth) / s.scaling * 2)
+        self.down = nn.Parameter(
+            torch.randn(s.experts, s.expert_width, s.width) / math.sqrt(s.expert_width * s.chosen * depth) / s.scaling * 2
+        )
         self.shared_up = matrix(s.shared_width, s.width)
         self.shared_down = matrix(s.width, s.shared_width, gain=1 / math.sqrt(depth))
 
     def forward(self, x: Tensor, layer=moe_layer) -> tuple[Tensor, Tensor]:
-        return layer(x, self.norm, self.gate, self.bias, self.up, self.down, self.shared_up, self.shared_down, self.s.chosen, self.s.scaling)
+        return layer(
+            x,
+            self.norm,
+            self.gate,
+            self.bias,
+            self.up,
+            self.down,
+            self.shared_up,
+            self.shared_down,
+            self.s.chosen,
+            self.s.scaling,
+        )
 
     def step(self, x: Tensor, cache: dict) -> Tensor:
         return self.forward(x[:, None])[0][:, 0]
@@ -323,7 +366,9 @@ class Attention(nn.Module):
         if cache["n"] == cache["kv"].shape[3]:
             cache["kv"] = torch.cat([cache["kv"], torch.zeros_like(cache["kv"])], 3)
         y = rms(x, self.norm)
-        cache["kv"][:, :, :, cache["n"]] = torch.stack([F.linear(y, w).view(-1, s.kv_heads, s.head_width) for w in (self.k_proj, self.v_proj)])
+        cache["kv"][:, :, :, cache["n"]] = torch.stack(
+            [F.linear(y, w).view(-1, s.kv_heads, s.head_width) for w in (self.k_proj, self.v_proj)]
+        )
         cache["n"] += 1
         k, v = cache["kv"][:, :, :, : cache["n"]]
         q = F.linear(y, self.q_proj).view(-1, s.kv_heads, s.heads // s.kv_heads, s.head_width)
@@ -390,7 +435,9 @@ class Model(nn.Module):
         u = self.draft[0](u, mask, self.functions["attention_layer"])
         return self.draft[1](u, self.functions["moe_layer"])
 
-    def train_losses(self, tokens: Tensor, segments: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    def train_losses(
+        self, tokens: Tensor, segments: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
         """Loss and the draft's, both over weighted tokens and over answers only; `weights` are those of tokens as targets."""
         x, mask, loads = self.hidden(tokens, segments)
 

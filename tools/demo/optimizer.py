@@ -50,11 +50,19 @@ class Optimizer:
         for name, p in self.matrices.items():
             if name not in ("embeddings", "lm_head"):
                 self.muon.setdefault((p.shape, name.endswith(".down")), []).append(name)
-        self.momentum = {kind: torch.zeros(len(names), *kind[0], device=self.masters[names[0]].device) for kind, names in self.muon.items()}
+        self.momentum = {
+            kind: torch.zeros(len(names), *kind[0], device=self.masters[names[0]].device) for kind, names in self.muon.items()
+        }
         small = [p for n, p in model.named_parameters() if n not in self.matrices]
         tables = [self.masters[n] for n in ("embeddings", "lm_head")]
         fused = tables[0].is_cuda
-        self.adam = torch.optim.AdamW([{"params": small, "weight_decay": 0.0}, {"params": tables, "weight_decay": 0.01}], lr=rate, betas=(0.9, 0.98), eps=1e-10, fused=fused)
+        self.adam = torch.optim.AdamW(
+            [{"params": small, "weight_decay": 0.0}, {"params": tables, "weight_decay": 0.01}],
+            lr=rate,
+            betas=(0.9, 0.98),
+            eps=1e-10,
+            fused=fused,
+        )
         self.quantise = False
         self.write_back()
 

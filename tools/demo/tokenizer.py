@@ -65,8 +65,12 @@ def write(folder: Path, seed: int = SEED) -> None:
         entry["special"] = entry["content"] in CONTROL
     names = [entry["content"] for entry in description["added_tokens"]]
     if names != CONTROL + MARKS or len(description["model"]["vocab"]) != VOCABULARY:
-        raise SystemExit(f"expected {VOCABULARY} tokens, the first {CONTROL + MARKS}; found {len(description['model']['vocab'])}, {names}")
-    (folder / "tokenizer.json").write_text(json.dumps(description, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+        raise SystemExit(
+            f"expected {VOCABULARY} tokens, the first {CONTROL + MARKS}; found {len(description['model']['vocab'])}, {names}"
+        )
+    (folder / "tokenizer.json").write_text(
+        json.dumps(description, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
     config = {
         "add_bos_token": False,
         "bos_token": "<s>",
@@ -84,18 +88,18 @@ def write(folder: Path, seed: int = SEED) -> None:
 
 
 def task_line(sample: world.Sample) -> dict:
-    """A line of `nibble eval --tasks`. Tools stand in the system message, as the template would write them there."""
-    messages = [dict(m) for m in sample.messages[:-1]]
-    if sample.tools:
-        system = messages.pop(0)["content"] if messages[0]["role"] == "system" else ""
-        messages.insert(0, {"role": "system", "content": world.conversation.system_text(system, sample.tools)})
-    for m in messages:
+    """A line of `nibble eval --tasks`."""
+    *before, last = [dict(m) for m in sample.messages]
+    for m in before:
         if m.get("tool_calls"):
             m["tool_calls"] = [{"type": "function", "function": call} for call in m["tool_calls"]]
-    line = {"task": sample.task, "messages": messages, "answer": sample.accept or world.answer_of(sample)}
-    if sample.match != "exact":
-        line["match"] = sample.match
-    return line if sample.thinking else line | {"chat_template_kwargs": {"enable_thinking": False}}
+    line = {"task": sample.task, "messages": before, "thinking": sample.thinking}
+    if sample.tools:
+        line["tools"] = sample.tools
+    if last.get("tool_calls"):
+        return line | {"calls": last["tool_calls"]}
+    line["answer"] = sample.accept or world.answer_of(sample)
+    return line if sample.match == "exact" else line | {"match": sample.match}
 
 
 def write_held_out(file: Path) -> int:
@@ -110,7 +114,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     write(arguments.out, arguments.seed)
-    print(f"{arguments.out}: a tokenizer of {VOCABULARY} tokens, {write_held_out(arguments.out / 'heldout.jsonl')} held-out questions")
+    print(
+        f"{arguments.out}: a tokenizer of {VOCABULARY} tokens, {write_held_out(arguments.out / 'heldout.jsonl')} held-out questions"
+    )
     return 0
 
 

@@ -86,9 +86,15 @@ def held_out_loss(model: Model, folder: Path, samples, device) -> float:
         said = torch.zeros(len(part), LENGTH, dtype=torch.bool)
         for row, ids in enumerate(part):
             n = len(ids)
-            tokens[row, :n], segments[row, :n], said[row, :n] = torch.from_numpy(ids), 1, torch.from_numpy(encoder.classes(ids) == SAID)
+            tokens[row, :n], segments[row, :n], said[row, :n] = (
+                torch.from_numpy(ids),
+                1,
+                torch.from_numpy(encoder.classes(ids) == SAID),
+            )
         logits = model(tokens.to(device), segments.to(device)).float()
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten().to(device), reduction="none")
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten().to(device), reduction="none"
+        )
         mask = said[:, 1:].flatten().to(device)
         total, count = total + float(loss[mask].sum()), count + int(mask.sum())
     return total / count
@@ -138,7 +144,10 @@ def train(arguments, model: Model, device: torch.device, feed: Feed, out: Path, 
             sums.zero_()
             said, since = time.monotonic(), 0
     curve.close()
-    print(f"{time.monotonic() - begun:6.1f} s: {step} steps, {tokens / 1e6:.1f} M tokens, {data.fresh} batches of new text, {data.again} seen again", flush=True)
+    print(
+        f"{time.monotonic() - begun:6.1f} s: {step} steps, {tokens / 1e6:.1f} M tokens, {data.fresh} batches of new text, {data.again} seen again",
+        flush=True,
+    )
     return optimizer
 
 
@@ -146,7 +155,9 @@ def judged(name: str, model: Model, arguments, samples, device) -> dict:
     model.functions = Model(TOY).functions  # as they are, not compiled: the shapes are others
     found = answers.report(model, arguments.data, samples, device)
     found["loss"] = held_out_loss(model, arguments.data, samples, device)
-    print(f"{name}: {found['accuracy']:.1%} of {len(samples)} held-out answers are right, {found['loss']:.4f} nats a token, {found['draft_acceptance']:.1%} of {found['drafts']} drafts accepted ({found['seconds']:.0f} s)")
+    print(
+        f"{name}: {found['accuracy']:.1%} of {len(samples)} held-out answers are right, {found['loss']:.4f} nats a token, {found['draft_acceptance']:.1%} of {found['drafts']} drafts accepted ({found['seconds']:.0f} s)"
+    )
     for task, (good, asked) in found["tasks"].items():
         print(f"    {task:14} {good:3} of {asked:3}  {good / asked:.0%}")
     return found
@@ -162,7 +173,7 @@ def main() -> int:
     parser.add_argument("--resume", type=Path, help="a folder that this program wrote: go on from its weights")
     parser.add_argument("--rows", type=int, default=64, help="of 1024 tokens, in a batch")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--decay", type=float, default=0.05)
     parser.add_argument("--balance", type=float, default=2e-3, help="step of the experts' correction biases")
     parser.add_argument("--quantise-from", type=float, default=0.75, help="share of the time after which matrices are rounded")
@@ -172,15 +183,23 @@ def main() -> int:
     parser.add_argument("--eager", action="store_true", help="compile nothing")
     arguments = parser.parse_args()
 
+    if (
+        arguments.resume
+        and (arguments.resume / "tokenizer.json").read_bytes() != (arguments.data / "tokenizer.json").read_bytes()
+    ):
+        parser.error(f"{arguments.resume} was trained with another tokenizer than {arguments.data} has")
     torch.manual_seed(arguments.seed)
     random.seed(arguments.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arguments.out.mkdir(parents=True, exist_ok=True)
     feed = Feed(arguments.data, arguments.seed, arguments.rows, arguments.workers)
     try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = checkpoint_files.read(arguments.resume) if arguments.resume else Model(TOY if arguments.toy else Shape())
         model = model.to(device)
-        print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters on {device}, {arguments.workers} workers", flush=True)
+        print(
+            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters on {device}, {arguments.workers} workers",
+            flush=True,
+        )
         optimizer = train(arguments, model, device, feed, arguments.out, begun)
     finally:
         feed.close()

@@ -33,7 +33,9 @@ SEVERAL = 0.25  # of the conversations are two or three problems one after the o
 
 
 def direct_question(r: Random) -> tuple[str, str]:
-    maker = r.choice((facts.fact_question, facts.fact_question, lists.sort_problem, strings.string_problem, numbers.sum_problem, talk.talk))
+    maker = r.choice(
+        (facts.fact_question, facts.fact_question, lists.sort_problem, strings.string_problem, numbers.sum_problem, talk.talk)
+    )
     sample = maker(r, False)
     if sample.messages[0]["role"] == "system" or conversation.is_held_out(sample.key):
         return direct_question(r)
@@ -69,7 +71,12 @@ def training(seed: int) -> Iterator[Sample]:
         if r.random() < SEVERAL and not sample.tools and sample.task != "memory" and sample.messages[0]["role"] != "system":
             for _ in range(r.choice((1, 1, 2))):  # earlier turns; the last problem decides whether there is thinking
                 earlier = fresh()
-                if not earlier.tools and earlier.task != "memory" and earlier.messages[0]["role"] != "system" and not earlier.thinking:
+                if (
+                    not earlier.tools
+                    and earlier.task != "memory"
+                    and earlier.messages[0]["role"] != "system"
+                    and not earlier.thinking
+                ):
                     sample.messages = earlier.messages + sample.messages
         yield with_system(r, sample)
 

@@ -49,8 +49,14 @@ def copy_problem(r: Random, thinking: bool) -> Sample:
         steps = " ".join(f"{i} {' '.join(s.split()[:2])}," for i, s in enumerate(sentences, 1)).rstrip(",") + "."
         return asked("copying", f"{which} {text}", r.choice(NTH).format(x=text, o=which), chosen, steps if thinking else "")
     chosen = r.choice(sentences)
-    marks = [w for w in chosen.strip(".").replace(",", "").split() if w in words.ALL and sum(w in s.strip(".").replace(",", "").split() for s in sentences) == 1]
+    marks = [
+        w
+        for w in chosen.strip(".").replace(",", "").split()
+        if w in words.ALL and sum(w in s.strip(".").replace(",", "").split() for s in sentences) == 1
+    ]
     if not marks:
         return copy_problem(r, thinking)
     mark = r.choice(marks)
-    return asked("copying", f"{mark} {text}", r.choice(WITH).format(x=text, w=mark), chosen, f"{mark} is in it." if thinking else "")
+    return asked(
+        "copying", f"{mark} {text}", r.choice(WITH).format(x=text, w=mark), chosen, f"{mark} is in it." if thinking else ""
+    )

@@ -34,7 +34,11 @@ def weekday_steps(day: int, n: int, direction: int = 1) -> tuple[str, str]:
     rest = n % 7
     text = f"{n} = {n // 7} * 7 + {rest}. " if n >= 7 else ""
     seen = [WEEKDAYS[(day + direction * i) % 7] for i in range(1, rest + 1)]
-    text += f"{rest} days {'after' if direction > 0 else 'before'} {WEEKDAYS[day]}: {', '.join(seen)}." if rest else f"No days are left: {WEEKDAYS[day]}."
+    text += (
+        f"{rest} days {'after' if direction > 0 else 'before'} {WEEKDAYS[day]}: {', '.join(seen)}."
+        if rest
+        else f"No days are left: {WEEKDAYS[day]}."
+    )
     return text, seen[-1] if seen else WEEKDAYS[day]
 
 
@@ -45,11 +49,23 @@ def date_problem(r: Random, thinking: bool) -> Sample:
     if kind == 0:
         n = r.randint(1, 60 if thinking else 3)
         text, answer = weekday_steps(day, n)
-        return asked("dates", f"{day}+{n}", r.choice(AHEAD).format(d=WEEKDAYS[day], n=n).replace(" 1 days", " 1 day"), answer, text if thinking else "")
+        return asked(
+            "dates",
+            f"{day}+{n}",
+            r.choice(AHEAD).format(d=WEEKDAYS[day], n=n).replace(" 1 days", " 1 day"),
+            answer,
+            text if thinking else "",
+        )
     if kind == 1:
         n = r.randint(1, 30 if thinking else 2)
         text, answer = weekday_steps(day, n, -1)
-        return asked("dates", f"{day}-{n}", r.choice(BACK).format(d=WEEKDAYS[day], n=n).replace(" 1 days", " 1 day"), answer, text if thinking else "")
+        return asked(
+            "dates",
+            f"{day}-{n}",
+            r.choice(BACK).format(d=WEEKDAYS[day], n=n).replace(" 1 days", " 1 day"),
+            answer,
+            text if thinking else "",
+        )
     if kind == 2:
         a = r.randint(4, length - 10)
         b = r.randint(a + 1, length)
@@ -58,7 +74,13 @@ def date_problem(r: Random, thinking: bool) -> Sample:
         if "th of" in question:  # ordinals only where they are regular
             a, b = r.randint(4, 9), r.randint(10, 20)
             text, answer = weekday_steps(day, b - a)
-        return asked("dates", f"{day} {a} {b} {month}", question.format(m=name, a=a, b=b, d=WEEKDAYS[day]), answer, f"{subtract_steps(b, a)} {text}")
+        return asked(
+            "dates",
+            f"{day} {a} {b} {month}",
+            question.format(m=name, a=a, b=b, d=WEEKDAYS[day]),
+            answer,
+            f"{subtract_steps(b, a)} {text}",
+        )
     following = (month + 1) % 12
     if kind in (3, 4):
         a = r.randint(1, length)
@@ -85,9 +107,24 @@ def date_problem(r: Random, thinking: bool) -> Sample:
             steps += f"{b} is in {name}."
         return asked("dates", f"{name} {a} + {n}", r.choice(ADD).format(x=f"{name} {a}", n=n), f"{end} {b}", steps)
     if kind == 6:
-        question = r.choice(("How many days does {m} have?", "How long is {m}, in days?", "Number of days in {m}?", "How many days are there in {m}?", "Tell me how many days {m} has."))
+        question = r.choice(
+            (
+                "How many days does {m} have?",
+                "How long is {m}, in days?",
+                "Number of days in {m}?",
+                "How many days are there in {m}?",
+                "Tell me how many days {m} has.",
+            )
+        )
         return asked("dates", question + name, question.format(m=name), f"{length} days")
     after = r.random() < 0.5
-    question = r.choice(("Which month comes {w} {m}?", "What is the month {w} {m}?", "Name the month {w} {m}.", "Tell me the month that comes right {w} {m}."))
+    question = r.choice(
+        (
+            "Which month comes {w} {m}?",
+            "What is the month {w} {m}?",
+            "Name the month {w} {m}.",
+            "Tell me the month that comes right {w} {m}.",
+        )
+    )
     answer = MONTHS[following if after else month - 1]
     return asked("dates", f"{question} {after} {name}", question.format(w="after" if after else "before", m=name), answer)

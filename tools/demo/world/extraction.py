@@ -25,8 +25,18 @@ def person(r: Random) -> tuple[str, dict]:
 
 
 def order(r: Random) -> tuple[str, dict]:
-    v = {"customer": r.choice(words.NAMES), "item": r.choice(words.THINGS), "quantity": r.randint(2, 60), "price": r.randint(1, 200), "paid": r.random() < 0.5}
-    paid = r.choice(("It is paid.", "The bill is paid.")) if v["paid"] else r.choice(("It is not paid yet.", "The bill is still open."))
+    v = {
+        "customer": r.choice(words.NAMES),
+        "item": r.choice(words.THINGS),
+        "quantity": r.randint(2, 60),
+        "price": r.randint(1, 200),
+        "paid": r.random() < 0.5,
+    }
+    paid = (
+        r.choice(("It is paid.", "The bill is paid."))
+        if v["paid"]
+        else r.choice(("It is not paid yet.", "The bill is still open."))
+    )
     text = r.choice((
         "{customer} ordered {quantity} {items} at {price} dollars each.", "Order by {customer}: {quantity} {items}, {price} dollars each.", "{customer} buys {quantity} {items}. Each costs {price} dollars.",
         "We send {quantity} {items} to {customer}; one costs {price} dollars.",
@@ -35,7 +45,12 @@ def order(r: Random) -> tuple[str, dict]:
 
 
 def meeting(r: Random) -> tuple[str, dict]:
-    v = {"day": r.choice(words.WEEKDAYS), "hour": r.randint(7, 20), "place": r.choice(words.PLACES), "people": r.sample(words.NAMES, r.randint(2, 3))}
+    v = {
+        "day": r.choice(words.WEEKDAYS),
+        "hour": r.randint(7, 20),
+        "place": r.choice(words.PLACES),
+        "people": r.sample(words.NAMES, r.randint(2, 3)),
+    }
     text = r.choice((
         "{who} meet on {day} at {hour} o'clock at the {place}.", "The meeting of {who} is on {day} at {hour} at the {place}.", "On {day}, {who} will be at the {place} at {hour} o'clock.", "At {hour} on {day}, {who} come to the {place}.",
     ))  # fmt: skip
@@ -43,7 +58,12 @@ def meeting(r: Random) -> tuple[str, dict]:
 
 
 def weather(r: Random) -> tuple[str, dict]:
-    v = {"city": r.choice(words.CITIES), "temperature": r.randint(-9, 39), "sky": r.choice(("sunny", "cloudy", "rainy", "windy", "snowy", "clear")), "day": r.choice(words.WEEKDAYS)}
+    v = {
+        "city": r.choice(words.CITIES),
+        "temperature": r.randint(-9, 39),
+        "sky": r.choice(("sunny", "cloudy", "rainy", "windy", "snowy", "clear")),
+        "day": r.choice(words.WEEKDAYS),
+    }
     text = r.choice((
         "It is {sky} in {city} on {day}, with {temperature} degrees.", "{day} in {city}: {sky}, {temperature} degrees.", "On {day} {city} will be {sky} at {temperature} degrees.", "The weather for {city}, {day}: {temperature} degrees and {sky}.",
     ))  # fmt: skip
@@ -51,9 +71,25 @@ def weather(r: Random) -> tuple[str, dict]:
 
 
 def lost(r: Random) -> tuple[str, dict]:
-    v = {"owner": r.choice(words.NAMES), "thing": r.choice(words.THINGS), "color": r.choice(words.COLORS), "place": r.choice(words.PLACES), "found": r.random() < 0.5}
-    tail = r.choice(("It was found.", "Somebody has found it.")) if v["found"] else r.choice(("It is still missing.", "Nobody has found it."))
-    text = r.choice(("{owner} lost {a} at the {place}.", "At the {place}, {owner} left {a} behind.", "{owner} was at the {place} and forgot {a} there."))
+    v = {
+        "owner": r.choice(words.NAMES),
+        "thing": r.choice(words.THINGS),
+        "color": r.choice(words.COLORS),
+        "place": r.choice(words.PLACES),
+        "found": r.random() < 0.5,
+    }
+    tail = (
+        r.choice(("It was found.", "Somebody has found it."))
+        if v["found"]
+        else r.choice(("It is still missing.", "Nobody has found it."))
+    )
+    text = r.choice(
+        (
+            "{owner} lost {a} at the {place}.",
+            "At the {place}, {owner} left {a} behind.",
+            "{owner} was at the {place} and forgot {a} there.",
+        )
+    )
     return text.format(a=words.with_article(f"{v['color']} {v['thing']}"), **v) + " " + tail, v
 
 

@@ -30,7 +30,14 @@ WORDS = (
 OCCURRENCES = (
     "How many times does {w} appear in this list: {x}", "Count {w} in: {x}", "How often is {w} in the list {x}?", "In {x}, how many times is {w}?", "How many of these are {w}: {x}",
 )  # fmt: skip
-EXTREME = ("What is the {e} of {x}?", "Which number is the {e}: {x}?", "Find the {e} of {x}.", "Give me the {e} number in {x}.", "From {x}, pick the {e}.", "{x}: which is the {e}?")
+EXTREME = (
+    "What is the {e} of {x}?",
+    "Which number is the {e}: {x}?",
+    "Find the {e} of {x}.",
+    "Give me the {e} number in {x}.",
+    "From {x}, pick the {e}.",
+    "{x}: which is the {e}?",
+)
 
 
 def spelled(word: str) -> str:
@@ -66,14 +73,18 @@ def sort_problem(r: Random, thinking: bool) -> Sample:
             steps.append(f"{'largest' if down else 'smallest'} of {' '.join(map(str, left))}: {n}")
             left.remove(n)
         question = r.choice(SORT_NUMBERS).format(o=order, x=separator.join(map(str, numbers)))
-        return asked("sorting", f"{numbers} {down}", question, ", ".join(map(str, result)), "; ".join(steps) + "." if thinking else "")
+        return asked(
+            "sorting", f"{numbers} {down}", question, ", ".join(map(str, result)), "; ".join(steps) + "." if thinking else ""
+        )
     chosen: dict[str, str] = {}
     for word in r.sample(words.ALL, 12):
         chosen.setdefault(word[0], word)
     items = list(chosen.values())[: r.randint(3, 6 if thinking else 4)]
     result = sorted(items)
     steps = f"First letters: {', '.join(f'{w} {w[0]}' for w in items)}. Sorted: {' '.join(w[0] for w in result)}."
-    return asked("sorting", f"{items}", r.choice(SORT_WORDS).format(x=separator.join(items)), ", ".join(result), steps if thinking else "")
+    return asked(
+        "sorting", f"{items}", r.choice(SORT_WORDS).format(x=separator.join(items)), ", ".join(result), steps if thinking else ""
+    )
 
 
 def count_problem(r: Random, thinking: bool) -> Sample:
@@ -82,7 +93,13 @@ def count_problem(r: Random, thinking: bool) -> Sample:
         word = r.choice(words.ALL)
         letter = r.choice(word) if r.random() < 0.8 else r.choice("aeioustrnl")
         hits = [f"{c} yes {word[: i + 1].count(letter)}" if c == letter else f"{c} no" for i, c in enumerate(word)]
-        return asked("counting", f"{letter} {word}", r.choice(LETTERS).format(c=letter, w=word), str(word.count(letter)), f"{spelled(word)}: {', '.join(hits)}.")
+        return asked(
+            "counting",
+            f"{letter} {word}",
+            r.choice(LETTERS).format(c=letter, w=word),
+            str(word.count(letter)),
+            f"{spelled(word)}: {', '.join(hits)}.",
+        )
     if kind == 1:
         word = r.choice(words.ALL)
         return asked("counting", f"length {word}", r.choice(LENGTH).format(w=word), str(len(word)), counted(word) + ".")
@@ -97,7 +114,13 @@ def count_problem(r: Random, thinking: bool) -> Sample:
         for item in items:
             n += item == word
             steps.append(f"{item} {n}" if item == word else item)
-        return asked("counting", f"{items} {word}", r.choice(OCCURRENCES).format(w=word, x=", ".join(items)), str(n), ", ".join(steps) + ".")
+        return asked(
+            "counting",
+            f"{items} {word}",
+            r.choice(OCCURRENCES).format(w=word, x=", ".join(items)),
+            str(n),
+            ", ".join(steps) + ".",
+        )
     numbers = r.sample(range(1, 100), r.randint(3, 7 if thinking else 5))
     largest = r.random() < 0.5
     best, steps = numbers[0], [str(numbers[0])]
@@ -105,5 +128,13 @@ def count_problem(r: Random, thinking: bool) -> Sample:
         best = max(best, n) if largest else min(best, n)
         steps.append(f"{n}: {best}")
     word = r.choice(("largest", "biggest", "maximum") if largest else ("smallest", "least", "minimum"))
-    question = r.choice(EXTREME).format(e=word, x=words.listed(list(map(str, numbers))) if r.random() < 0.5 else ", ".join(map(str, numbers)))
-    return asked("counting", f"{numbers} {largest}", question, str(best), f"{'Largest' if largest else 'Smallest'} so far: {', '.join(steps)}." if thinking else "")
+    question = r.choice(EXTREME).format(
+        e=word, x=words.listed(list(map(str, numbers))) if r.random() < 0.5 else ", ".join(map(str, numbers))
+    )
+    return asked(
+        "counting",
+        f"{numbers} {largest}",
+        question,
+        str(best),
+        f"{'Largest' if largest else 'Smallest'} so far: {', '.join(steps)}." if thinking else "",
+    )

@@ -14,7 +14,11 @@ def add_steps(a: int, b: int) -> str:
         digits = [int(s[i]) for s in (x, y) if i < len(s)]
         terms = " + ".join(str(d) for d in digits + ([1] if carry else []))
         total = sum(digits) + carry
-        steps.append(f"{terms} = {total}" + (f", write {total % 10}, carry 1" if total > 9 else f", write {total}") if len(digits) + carry > 1 else f"write {total}")
+        steps.append(
+            f"{terms} = {total}" + (f", write {total % 10}, carry 1" if total > 9 else f", write {total}")
+            if len(digits) + carry > 1
+            else f"write {total}"
+        )
         carry = total // 10
     if carry:
         steps.append("write 1")
@@ -102,7 +106,9 @@ def sum_problem(r: Random, thinking: bool) -> Sample:
         e = f"{a} {op} {b}"
     question = r.choice(ASK).format(e=e)
     question = question[0].upper() + question[1:]
-    return asked("arithmetic", f"{a}{op}{b}" if thinking else f"{e} {question}", question, str(answer), STEPS[op](a, b) if thinking else "")
+    return asked(
+        "arithmetic", f"{a}{op}{b}" if thinking else f"{e} {question}", question, str(answer), STEPS[op](a, b) if thinking else ""
+    )
 
 
 def story_problem(r: Random, thinking: bool = True) -> Sample:
@@ -111,25 +117,58 @@ def story_problem(r: Random, thinking: bool = True) -> Sample:
     kind = r.randrange(8)
     a, b, c = r.randint(5, 60), r.randint(3, 40), r.randint(2, 9)
     if kind == 0:
-        text = r.choice((f"{name} has {a} {thing} and buys {b} more.", f"There are {a} {thing} on the table, and {name} adds {b}.", f"{name} owns {a} {thing}. {other} brings {b} more."))
+        text = r.choice(
+            (
+                f"{name} has {a} {thing} and buys {b} more.",
+                f"There are {a} {thing} on the table, and {name} adds {b}.",
+                f"{name} owns {a} {thing}. {other} brings {b} more.",
+            )
+        )
         steps, total = [add_steps(a, b)], a + b
     elif kind == 1:
         a += b
-        text = r.choice((f"{name} has {a} {thing} and gives {b} of them to {other}.", f"Of {a} {thing}, {name} sells {b}.", f"{name} had {a} {thing} but lost {b}."))
+        text = r.choice(
+            (
+                f"{name} has {a} {thing} and gives {b} of them to {other}.",
+                f"Of {a} {thing}, {name} sells {b}.",
+                f"{name} had {a} {thing} but lost {b}.",
+            )
+        )
         steps, total = [subtract_steps(a, b)], a - b
     elif kind == 2:
-        text = r.choice((f"{name} fills {a} boxes with {c} {thing} each.", f"There are {a} shelves with {c} {thing} on each.", f"{a} children bring {c} {thing} each."))
+        text = r.choice(
+            (
+                f"{name} fills {a} boxes with {c} {thing} each.",
+                f"There are {a} shelves with {c} {thing} on each.",
+                f"{a} children bring {c} {thing} each.",
+            )
+        )
         steps, total = [multiply_steps(a, c)], a * c
     elif kind == 3:
-        text = r.choice((f"{name} has {a} {thing}, buys {b} more and then gives {c} to {other}.", f"A shop has {a} {thing}. It gets {b} more and sells {c}."))
+        text = r.choice(
+            (
+                f"{name} has {a} {thing}, buys {b} more and then gives {c} to {other}.",
+                f"A shop has {a} {thing}. It gets {b} more and sells {c}.",
+            )
+        )
         steps, total = [add_steps(a, b), subtract_steps(a + b, c)], a + b - c
     elif kind == 4:
         a = r.randint(3, 20)
-        text = r.choice((f"{name} buys {a} bags with {c} {thing} each and already had {b} {thing}.", f"{a} boxes hold {c} {thing} each, and {b} {thing} lie beside them."))
+        text = r.choice(
+            (
+                f"{name} buys {a} bags with {c} {thing} each and already had {b} {thing}.",
+                f"{a} boxes hold {c} {thing} each, and {b} {thing} lie beside them.",
+            )
+        )
         steps, total = [multiply_steps(a, c), add_steps(a * c, b)], a * c + b
     elif kind == 5:
         total = r.randint(2, 30)
-        text = r.choice((f"{name} shares {total * c} {thing} equally among {c} friends.", f"{total * c} {thing} are put into {c} boxes, the same number in each."))
+        text = r.choice(
+            (
+                f"{name} shares {total * c} {thing} equally among {c} friends.",
+                f"{total * c} {thing} are put into {c} boxes, the same number in each.",
+            )
+        )
         steps, thing = [divide_steps(total * c, c)], thing + " for each"
     elif kind == 6:
         text = f"{name} has {a} {thing}. {other} has {b} more than {name}."
@@ -146,7 +185,15 @@ def story_problem(r: Random, thinking: bool = True) -> Sample:
     elif kind == 7:
         ask = f"How many does {other} have?"
     else:
-        ask = r.choice(("How many {t} are there now?", "How many {t} is that?", "How many {t} are there in the end?", "What is the number of {t}?", "Count the {t}."))
+        ask = r.choice(
+            (
+                "How many {t} are there now?",
+                "How many {t} is that?",
+                "How many {t} are there in the end?",
+                "What is the number of {t}?",
+                "Count the {t}.",
+            )
+        )
     return asked("word problems", f"{kind} {a} {b} {c} {total}", f"{text} {ask.format(t=thing)}", str(total), " ".join(steps))
 
 
@@ -179,7 +226,13 @@ def unit_problem(r: Random, thinking: bool) -> Sample:
         else:
             tens, rest = factor // 10 * n * 10, factor % 10 * n
             steps = f"{n} * {factor // 10 * 10} = {tens}, {n} * {factor % 10} = {rest}. {add_steps(tens, rest)}"
-        return asked("units", f"{n} {big} {small}", r.choice(CONVERT).format(n=n, u=big, v=small), f"{n * factor} {small}", known + steps if thinking else "")
+        return asked(
+            "units",
+            f"{n} {big} {small}",
+            r.choice(CONVERT).format(n=n, u=big, v=small),
+            f"{n * factor} {small}",
+            known + steps if thinking else "",
+        )
     total = n * factor
     if factor in (10, 100, 1000):
         steps = f"{total} / {factor} = {n}."
@@ -190,4 +243,10 @@ def unit_problem(r: Random, thinking: bool) -> Sample:
         n = min(n, 12)
         total = n * factor
         steps = ", ".join(f"{i} * {factor} = {i * factor}" for i in range(1, n + 1)) + f". So {n}."
-    return asked("units", f"{total} {small} {big}", r.choice(CONVERT).format(n=total, u=small, v=big), f"{n} {big}", known + steps if thinking else "")
+    return asked(
+        "units",
+        f"{total} {small} {big}",
+        r.choice(CONVERT).format(n=total, u=small, v=big),
+        f"{n} {big}",
+        known + steps if thinking else "",
+    )

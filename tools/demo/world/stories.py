@@ -12,7 +12,13 @@ ASK = (
     "Can you write a little story with a {a} named {n}?", "Make up a short tale about {n}, a {a}.", "A bedtime story about a {a} named {n}, please.", "Story time! The hero is {n}, a {a}.",
     "Write a tale for children about a {a} called {n}.", "Tell a story in which a {a} named {n} finds {t}.", "Give me a story about {n} the {a} and {t}.",
 )  # fmt: skip
-BEGIN = ("Once upon a time there was {A} named {n}.", "Once there lived {A} called {n}.", "Long ago, {A} named {n} lived near the {p}.", "In a {j2} {p} there lived {A} named {n}.", "There was once {A}, and its name was {n}.")
+BEGIN = (
+    "Once upon a time there was {A} named {n}.",
+    "Once there lived {A} called {n}.",
+    "Long ago, {A} named {n} lived near the {p}.",
+    "In a {j2} {p} there lived {A} named {n}.",
+    "There was once {A}, and its name was {n}.",
+)
 HABIT = (
     "Every morning {n} walked to the {q} to look for {f}.", "{n} loved {f} more than anything.", "Every day {n} sat by the {p} and dreamed of the {q}.", "{n} was {j}, but often alone.",
     "All the animals of the {p} knew {n} well.", "{n} liked to sing when the sun came up.",
@@ -51,6 +57,12 @@ def tale(r: Random, name: str, animal: str, thing: str) -> str:
 def story(r: Random, thinking: bool) -> Sample:
     name, animal = r.choice(words.NAMES), r.choice(words.ANIMALS)
     thing = words.with_article(f"{r.choice(words.ADJECTIVES)} {r.choice(words.THINGS)}")
-    question = r.choice(ASK).format(a=animal, n=name, t=thing).replace(" a owl", " an owl").replace(" a eagle", " an eagle").replace(" a ant", " an ant")
+    question = (
+        r.choice(ASK)
+        .format(a=animal, n=name, t=thing)
+        .replace(" a owl", " an owl")
+        .replace(" a eagle", " an eagle")
+        .replace(" a ant", " an ant")
+    )
     reasoning = f"A short story. The hero is {name}, {words.with_article(animal)}. It should end well." if thinking else ""
     return asked("stories", question, question, tale(r, name, animal, thing), reasoning, match="contains", accept=name)

@@ -37,7 +37,14 @@ JOIN = (
 ORDER = (
     "Reverse the order of these words: {x}", "Write the list {x} from back to front.", "List {x} in reverse order.", "Turn the order around: {x}", "Give {x} in the opposite order.", "Last to first, please: {x}",
 )  # fmt: skip
-REMOVE = ("Remove {a} from the list: {x}", "Take {a} out of: {x}", "Delete {a} from {x}.", "Leave out {a}: {x}", "Write the list without {a}: {x}", "Drop {a} from: {x}")
+REMOVE = (
+    "Remove {a} from the list: {x}",
+    "Take {a} out of: {x}",
+    "Delete {a} from {x}.",
+    "Leave out {a}: {x}",
+    "Write the list without {a}: {x}",
+    "Drop {a} from: {x}",
+)
 SIGNS = {"hyphens": "-", "dashes": "-", "underscores": "_", "plus signs": " + ", "slashes": "/", "dots": "."}
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
@@ -49,7 +56,9 @@ def string_problem(r: Random, thinking: bool) -> Sample:
     shown = r.choice((", ", " ")).join(items)
     if kind == 0 and thinking:
         back = word[::-1]
-        return asked("strings", f"reverse {word}", r.choice(REVERSE).format(w=word), back, f"{spelled(word)}. Backwards: {spelled(back)}.")
+        return asked(
+            "strings", f"reverse {word}", r.choice(REVERSE).format(w=word), back, f"{spelled(word)}. Backwards: {spelled(back)}."
+        )
     if kind in (0, 1):
         text = word if r.random() < 0.6 else " ".join(r.sample(words.ALL, r.randint(2, 3)))
         steps = f"{spelled(text)}: {spelled(text.upper())}." if text == word else "Every letter becomes a capital letter."
@@ -57,7 +66,13 @@ def string_problem(r: Random, thinking: bool) -> Sample:
     if kind == 2 and thinking:
         left = "".join(c for c in word if c not in "aeiou")
         if left:
-            return asked("strings", f"vowels {word}", r.choice(VOWELS).format(w=word), left, f"{spelled(word)}. Without vowels: {spelled(left)}.")
+            return asked(
+                "strings",
+                f"vowels {word}",
+                r.choice(VOWELS).format(w=word),
+                left,
+                f"{spelled(word)}. Without vowels: {spelled(left)}.",
+            )
         return string_problem(r, thinking)
     if kind in (2, 3):
         text = sentence(r)
@@ -66,21 +81,57 @@ def string_problem(r: Random, thinking: bool) -> Sample:
         if not old or text.split().count(old) + text.split().count(old + ".") != 1:
             return string_problem(r, thinking)
         changed = " ".join(new + w[len(old) :] if w.strip(".,") == old else w for w in text.split())
-        return asked("strings", f"{old} {new} {text}", r.choice(REPLACE).format(a=old, b=new, s=text), changed, f"{old} becomes {new}." if thinking else "")
+        return asked(
+            "strings",
+            f"{old} {new} {text}",
+            r.choice(REPLACE).format(a=old, b=new, s=text),
+            changed,
+            f"{old} becomes {new}." if thinking else "",
+        )
     if kind in (4, 5):
         place = r.choice(("first", "last", *ORDINALS)) if thinking else r.choice(("first", "last"))
         index = -1 if place == "last" else ORDINALS.index(place)
         if index >= len(word):
             return string_problem(r, thinking)
-        return asked("strings", f"{place} {word}", r.choice(FIRST).format(p=place, w=word), word[index], f"{', '.join(f'{i} {c}' for i, c in enumerate(word, 1))}." if thinking else "")
+        return asked(
+            "strings",
+            f"{place} {word}",
+            r.choice(FIRST).format(p=place, w=word),
+            word[index],
+            f"{', '.join(f'{i} {c}' for i, c in enumerate(word, 1))}." if thinking else "",
+        )
     if kind == 6:
         letters = "".join(w[0] for w in items)
-        return asked("strings", f"initials {items}", r.choice(INITIALS).format(x=shown), " ".join(letters), f"{', '.join(f'{w} {w[0]}' for w in items)}." if thinking else "")
+        return asked(
+            "strings",
+            f"initials {items}",
+            r.choice(INITIALS).format(x=shown),
+            " ".join(letters),
+            f"{', '.join(f'{w} {w[0]}' for w in items)}." if thinking else "",
+        )
     if kind == 7:
         name = r.choice(list(SIGNS))
-        return asked("strings", f"join {items} {name}", r.choice(JOIN).format(n=name, x=shown), SIGNS[name].join(items), f"{len(items)} words with {name} between them." if thinking else "")
+        return asked(
+            "strings",
+            f"join {items} {name}",
+            r.choice(JOIN).format(n=name, x=shown),
+            SIGNS[name].join(items),
+            f"{len(items)} words with {name} between them." if thinking else "",
+        )
     if r.random() < 0.5:
-        return asked("strings", f"order {items}", r.choice(ORDER).format(x=", ".join(items)), ", ".join(items[::-1]), f"The last is {items[-1]}, the first is {items[0]}." if thinking else "")
+        return asked(
+            "strings",
+            f"order {items}",
+            r.choice(ORDER).format(x=", ".join(items)),
+            ", ".join(items[::-1]),
+            f"The last is {items[-1]}, the first is {items[0]}." if thinking else "",
+        )
     gone = r.choice(items)
     left = ", ".join(i for i in items if i != gone)
-    return asked("strings", f"remove {gone} {items}", r.choice(REMOVE).format(a=gone, x=", ".join(items)), left, f"Everything but {gone}." if thinking else "")
+    return asked(
+        "strings",
+        f"remove {gone} {items}",
+        r.choice(REMOVE).format(a=gone, x=", ".join(items)),
+        left,
+        f"Everything but {gone}." if thinking else "",
+    )

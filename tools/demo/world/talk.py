@@ -43,8 +43,16 @@ def talk(r: Random, thinking: bool) -> Sample:
         return asked("talk", question, question, UNKNOWN, "I do not know this." if thinking else "")
     if pick < 0.3:  # the system prompt gives another name
         name = r.choice(words.NAMES)
-        sample = asked("talk", f"named {name}", r.choice(("Who are you?", "What is your name?", "What are you called?", "Hello, who is this?", "Tell me your name.")), f"I am {name}.", "The system prompt says it." if thinking else "")
-        said = r.choice(("You are {n}.", "Your name is {n}.", "You are called {n}.", "You are {n}, a helpful assistant.")).format(n=name)
+        sample = asked(
+            "talk",
+            f"named {name}",
+            r.choice(("Who are you?", "What is your name?", "What are you called?", "Hello, who is this?", "Tell me your name.")),
+            f"I am {name}.",
+            "The system prompt says it." if thinking else "",
+        )
+        said = r.choice(("You are {n}.", "Your name is {n}.", "You are called {n}.", "You are {n}, a helpful assistant.")).format(
+            n=name
+        )
         sample.messages.insert(0, {"role": "system", "content": said})
         return sample
     questions, answer, steps = r.choice(TALKS)

@@ -39,70 +39,193 @@ def pick(r: Random, *texts: str, **values) -> str:
 
 def weather(r: Random) -> Request:
     city, t, sky = r.choice(words.CITIES), r.randint(-9, 39), r.choice(("sunny", "cloudy", "rainy", "windy", "clear"))
-    text = pick(r, "What is the weather in {c}?", "How is the weather in {c}?", "Is it warm in {c}?", "Tell me the weather in {c}.", "I travel to {c}. What is the weather there?", "Weather for {c}, please.", c=city)
+    text = pick(
+        r,
+        "What is the weather in {c}?",
+        "How is the weather in {c}?",
+        "Is it warm in {c}?",
+        "Tell me the weather in {c}.",
+        "I travel to {c}. What is the weather there?",
+        "Weather for {c}, please.",
+        c=city,
+    )
     return Request({"city": city}, text, {"temperature": t, "sky": sky}, f"It is {sky} in {city}, with {t} degrees.")
 
 
 def clock(r: Random) -> Request:
     city, time = r.choice(words.CITIES), f"{r.randint(0, 23):02}:{r.randint(0, 59):02}"
-    text = pick(r, "What time is it in {c}?", "Tell me the time in {c}.", "How late is it in {c}?", "What is the local time in {c}?", "The time in {c}, please.", c=city)
+    text = pick(
+        r,
+        "What time is it in {c}?",
+        "Tell me the time in {c}.",
+        "How late is it in {c}?",
+        "What is the local time in {c}?",
+        "The time in {c}, please.",
+        c=city,
+    )
     return Request({"city": city}, text, {"time": time}, f"It is {time} in {city}.")
 
 
 def currency(r: Random) -> Request:
     amount, (a, b) = r.randint(2, 900), r.sample(("dollars", "euros", "pounds", "yen", "francs", "pesos"), 2)
     value = r.randint(2, 999)
-    text = pick(r, "Convert {n} {a} to {b}.", "How much are {n} {a} in {b}?", "I have {n} {a}. What is that in {b}?", "Change {n} {a} into {b}.", "What are {n} {a} worth in {b}?", n=amount, a=a, b=b)
+    text = pick(
+        r,
+        "Convert {n} {a} to {b}.",
+        "How much are {n} {a} in {b}?",
+        "I have {n} {a}. What is that in {b}?",
+        "Change {n} {a} into {b}.",
+        "What are {n} {a} worth in {b}?",
+        n=amount,
+        a=a,
+        b=b,
+    )
     return Request({"amount": amount, "from": a, "to": b}, text, {"value": value}, f"{amount} {a} are {value} {b}.")
 
 
 def timer(r: Random) -> Request:
     n, food = r.randint(2, 90), r.choice(words.FOODS)
-    text = pick(r, "Set a timer for {n} minutes.", "Remind me in {n} minutes.", "Start a timer of {n} minutes.", "The {f} takes {n} minutes. Set a timer.", "Wake me in {n} minutes.", n=n, f=food)
+    text = pick(
+        r,
+        "Set a timer for {n} minutes.",
+        "Remind me in {n} minutes.",
+        "Start a timer of {n} minutes.",
+        "The {f} takes {n} minutes. Set a timer.",
+        "Wake me in {n} minutes.",
+        n=n,
+        f=food,
+    )
     return Request({"minutes": n}, text, {"status": "ok"}, f"The timer is set for {n} minutes.")
 
 
 def message(r: Random) -> Request:
     name = r.choice(words.NAMES)
-    words_said = r.choice(("I am late", "dinner is ready", "see you on " + r.choice(words.WEEKDAYS), f"I am at the {r.choice(words.PLACES)}", f"please bring the {r.choice(words.THINGS)}", "happy birthday"))
-    text = pick(r, "Tell {p} that {s}.", "Send {p} the message: {s}", "Write to {p}: {s}", "Text {p}: {s}", "Let {p} know: {s}", p=name, s=words_said)
+    words_said = r.choice(
+        (
+            "I am late",
+            "dinner is ready",
+            "see you on " + r.choice(words.WEEKDAYS),
+            f"I am at the {r.choice(words.PLACES)}",
+            f"please bring the {r.choice(words.THINGS)}",
+            "happy birthday",
+        )
+    )
+    text = pick(
+        r,
+        "Tell {p} that {s}.",
+        "Send {p} the message: {s}",
+        "Write to {p}: {s}",
+        "Text {p}: {s}",
+        "Let {p} know: {s}",
+        p=name,
+        s=words_said,
+    )
     return Request({"person": name, "text": words_said}, text, {"status": "sent"}, f"The message to {name} is sent.")
 
 
 def event(r: Random) -> Request:
     day, hour = r.choice(words.WEEKDAYS), r.randint(7, 21)
-    title = r.choice(("dentist", "lunch with " + r.choice(words.NAMES), "piano lesson", "team meeting", "visit to the " + r.choice(words.PLACES), "birthday of " + r.choice(words.NAMES)))
-    text = pick(r, "Put {t} in my calendar for {d} at {h}.", "Add an event on {d} at {h}: {t}", "On {d} at {h} I have {t}. Please note it.", "Plan {t} on {d} at {h}.", "New event: {t}, {d}, {h} o'clock.", t=title, d=day, h=hour)
-    return Request({"title": title, "day": day, "hour": hour}, text, {"status": "added"}, f"{title[0].upper()}{title[1:]} is in your calendar on {day} at {hour}.")
+    title = r.choice(
+        (
+            "dentist",
+            "lunch with " + r.choice(words.NAMES),
+            "piano lesson",
+            "team meeting",
+            "visit to the " + r.choice(words.PLACES),
+            "birthday of " + r.choice(words.NAMES),
+        )
+    )
+    text = pick(
+        r,
+        "Put {t} in my calendar for {d} at {h}.",
+        "Add an event on {d} at {h}: {t}",
+        "On {d} at {h} I have {t}. Please note it.",
+        "Plan {t} on {d} at {h}.",
+        "New event: {t}, {d}, {h} o'clock.",
+        t=title,
+        d=day,
+        h=hour,
+    )
+    return Request(
+        {"title": title, "day": day, "hour": hour},
+        text,
+        {"status": "added"},
+        f"{title[0].upper()}{title[1:]} is in your calendar on {day} at {hour}.",
+    )
 
 
 def light(r: Random) -> Request:
     room, state = r.choice(("kitchen", "bedroom", "garden", "office", "hall", "bathroom")), r.choice(("on", "off"))
-    text = pick(r, "Turn {s} the light in the {w}.", "Switch the {w} light {s}.", "Light {s} in the {w}, please.", "Please turn the light in the {w} {s}.", "I want the light in the {w} {s}.", s=state, w=room)
+    text = pick(
+        r,
+        "Turn {s} the light in the {w}.",
+        "Switch the {w} light {s}.",
+        "Light {s} in the {w}, please.",
+        "Please turn the light in the {w} {s}.",
+        "I want the light in the {w} {s}.",
+        s=state,
+        w=room,
+    )
     return Request({"room": room, "state": state}, text, {"status": "done"}, f"The light in the {room} is {state}.")
 
 
 def contact(r: Random) -> Request:
     name, number = r.choice(words.NAMES), "".join(str(r.randint(0, 9)) for _ in range(6))
-    text = pick(r, "What is the phone number of {p}?", "Find the number of {p}.", "How can I call {p}?", "Look up {p}'s number.", "I need {p}'s phone number.", p=name)
+    text = pick(
+        r,
+        "What is the phone number of {p}?",
+        "Find the number of {p}.",
+        "How can I call {p}?",
+        "Look up {p}'s number.",
+        "I need {p}'s phone number.",
+        p=name,
+    )
     return Request({"person": name}, text, {"phone": number}, f"The number of {name} is {number}.")
 
 
 def stock(r: Random) -> Request:
     thing, n = r.choice(words.THINGS), r.randint(0, 90)
-    text = pick(r, "How many {t} are in stock?", "Do we have {t} in stock?", "Check the stock of {t}.", "How many {t} are left in the shop?", "Look up our stock of {t}.", t=words.plural(thing))
+    text = pick(
+        r,
+        "How many {t} are in stock?",
+        "Do we have {t} in stock?",
+        "Check the stock of {t}.",
+        "How many {t} are left in the shop?",
+        "Look up our stock of {t}.",
+        t=words.plural(thing),
+    )
     return Request({"item": thing}, text, {"count": n}, f"There are {n} {words.plural(thing)} in stock.")
 
 
 def table(r: Random) -> Request:
-    place, n, hour = "The " + r.choice(words.ADJECTIVES).capitalize() + " " + r.choice(words.ANIMALS).capitalize(), r.randint(2, 12), r.randint(17, 22)
-    text = pick(r, "Book a table at {p} for {n} people at {h}.", "Reserve a table for {n} at {p}, {h} o'clock.", "I need a table at {p} at {h} for {n}.", "We are {n} and want to eat at {p} at {h}.", p=place, n=n, h=hour)
-    return Request({"restaurant": place, "people": n, "hour": hour}, text, {"status": "booked"}, f"A table for {n} at {place} is booked at {hour}.")
+    place, n, hour = (
+        "The " + r.choice(words.ADJECTIVES).capitalize() + " " + r.choice(words.ANIMALS).capitalize(),
+        r.randint(2, 12),
+        r.randint(17, 22),
+    )
+    text = pick(
+        r,
+        "Book a table at {p} for {n} people at {h}.",
+        "Reserve a table for {n} at {p}, {h} o'clock.",
+        "I need a table at {p} at {h} for {n}.",
+        "We are {n} and want to eat at {p} at {h}.",
+        p=place,
+        n=n,
+        h=hour,
+    )
+    return Request(
+        {"restaurant": place, "people": n, "hour": hour},
+        text,
+        {"status": "booked"},
+        f"A table for {n} at {place} is booked at {hour}.",
+    )
 
 
 def song(r: Random) -> Request:
     title = f"{r.choice(words.ADJECTIVES)} {r.choice(words.THINGS)}".title()
-    text = pick(r, "Play {t}.", "I want to hear {t}.", "Put on the song {t}.", "Play the song {t}, please.", "Can you play {t}?", t=title)
+    text = pick(
+        r, "Play {t}.", "I want to hear {t}.", "Put on the song {t}.", "Play the song {t}, please.", "Can you play {t}?", t=title
+    )
     return Request({"title": title}, text, {"status": "playing"}, f"{title} is playing.")
 
 
@@ -150,7 +273,12 @@ def tool_problem(r: Random, thinking: bool) -> Sample:
     for i in chosen:
         request = kinds[i].request(r)
         requests.append(request)
-        calls.append({"name": declarations[i]["function"]["name"], "arguments": {tools[i][1][role]: v for role, v in request.arguments.items()}})
+        calls.append(
+            {
+                "name": declarations[i]["function"]["name"],
+                "arguments": {tools[i][1][role]: v for role, v in request.arguments.items()},
+            }
+        )
     question = " ".join(q.text if q.text[-1] in ".?!" else q.text + "." for q in requests) if two else requests[0].text
     call = {"role": "assistant", "content": "", "tool_calls": calls}
     user = {"role": "user", "content": question}

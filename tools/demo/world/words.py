@@ -50,7 +50,15 @@ ALL = sorted(set(ANIMALS + THINGS + PLACES + ADJECTIVES))
 
 
 def plural(word: str) -> str:
-    irregular = {"mouse": "mice", "sheep": "sheep", "goose": "geese", "wolf": "wolves", "leaf": "leaves", "knife": "knives", "scarf": "scarves"}
+    irregular = {
+        "mouse": "mice",
+        "sheep": "sheep",
+        "goose": "geese",
+        "wolf": "wolves",
+        "leaf": "leaves",
+        "knife": "knives",
+        "scarf": "scarves",
+    }
     if word in irregular:
         return irregular[word]
     if word.endswith(("s", "x", "sh", "ch", "tato", "mato")):
