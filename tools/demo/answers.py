@@ -12,7 +12,7 @@ import world
 from feed import Encoder
 from model import Model
 
-LIMIT = 320  # tokens of an answer
+LIMIT = 480  # tokens of an answer
 
 
 @torch.no_grad()

@@ -169,19 +169,17 @@ def story_problem(r: Random, thinking: bool = True) -> Sample:
                 f"{total * c} {thing} are put into {c} boxes, the same number in each.",
             )
         )
-        steps, thing = [divide_steps(total * c, c)], thing + " for each"
+        steps = [divide_steps(total * c, c)]
     elif kind == 6:
         text = f"{name} has {a} {thing}. {other} has {b} more than {name}."
         steps, total = [add_steps(a, b), add_steps(a, a + b)], a + a + b
-        thing += " together"
     else:
         text = f"{name} has {a} {thing}. {other} has {c} times as many."
         steps, total = [multiply_steps(a, c)], a * c
-        thing += f" for {other}"
     if kind == 5:
-        ask = r.choice(("How many does each get?", "How many are there for each?", "How many {t} is that?"))
+        ask = r.choice(("How many does each get?", "How many are there for each?", "How many {t} is that for each?"))
     elif kind == 6:
-        ask = r.choice(("How many {t} do they have?", "How many {t} is that?"))
+        ask = r.choice(("How many {t} do they have together?", "How many {t} is that for both?"))
     elif kind == 7:
         ask = f"How many does {other} have?"
     else:
