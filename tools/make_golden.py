@@ -100,6 +100,11 @@ def make(case: cases.Case, out: Path, seed: int):
 
     model = expected.load(folder, values)
     golden = {"seed": seed, "margin": MARGIN, "prompts": make_prompts(model, encoder, random)}
+    if any(name.startswith("mtp.") for name in values):
+        block = expected.load_draft(folder, values)
+        golden["draft"] = [
+            expected.describe_draft(model, block, p["tokens"] + [g["token"] for g in p["greedy"]]) for p in golden["prompts"]
+        ]
     if case.fp8_cache:
         module_scales = {n.replace("backbone.", "model.").rsplit(".", 1)[0]: float(v) for n, v in scales.items()}
         hooks = expected.cache_as_fp8(model, module_scales)

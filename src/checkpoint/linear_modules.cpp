@@ -50,11 +50,11 @@ ModuleRole role_of(const Checkpoint& checkpoint, std::string_view module) {
     const std::string_view last = last_component(module);
     for (const std::string_view word : {"vision", "visual", "audio", "multi_modal_projector", "embed_vision", "sound"})
         if (has_component(module, word)) return ModuleRole::other_input;
-    if (has_component(module, "mtp")) return ModuleRole::draft;
     if (last == "lm_head" || module == "output") return ModuleRole::head;
     if (last.starts_with("embed") || last == "wte") return ModuleRole::embedding;
     if (last == "gate" || has_component(module, "router") || last.ends_with("_gate")) return ModuleRole::router;
     if (last.ends_with("norm") || last.starts_with("norm") || last.starts_with("conv")) return ModuleRole::small;
+    if (has_component(module, "mtp")) return ModuleRole::draft;
     const std::string mixer(parent(module));
     if (checkpoint.find(mixer + ".A_log") != nullptr)
         return is_one_of(last, {"in_proj_a", "in_proj_b", "in_proj_ba"}) ? ModuleRole::small : ModuleRole::mamba;

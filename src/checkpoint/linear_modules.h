@@ -14,9 +14,9 @@
 
 namespace nibble::checkpoint {
 
-// What a matrix is for. The last five are never quantised by a scheme: what is not linear, and what reads nothing from
-// the tokens that a text model serves.
-enum class ModuleRole : uint8_t { head, attention, mamba, mlp, router, embedding, draft, other_input, small };
+// What a matrix is for. The last four are never quantised by a scheme: what is not linear, and what reads nothing from
+// the tokens that a text model serves. draft: the linear ones of a draft block (mtp), which are of no other role.
+enum class ModuleRole : uint8_t { head, attention, mamba, mlp, draft, router, embedding, other_input, small };
 std::string_view name(ModuleRole role);
 constexpr bool is_quantizable(ModuleRole role) {
     return role != ModuleRole::router && role != ModuleRole::embedding && role != ModuleRole::small;

@@ -52,6 +52,22 @@ TEST_F(ModelFolder, AFolderIsItself) {
     EXPECT_THAT(file.error().message, HasSubstr("give the folder"));
 }
 
+TEST_F(ModelFolder, DemoIsTheOneThatIsCompiledIn) {
+    const auto demo = find_model_folder("demo");
+    if (!demo) {
+        EXPECT_EQ(demo.error().code, ErrorCode::not_found);
+        EXPECT_THAT(demo.error().message, HasSubstr("built without"));
+        GTEST_SKIP() << "this build has no models/demo";
+    }
+    EXPECT_TRUE(demo->is_embedded());
+    const auto checkpoint = Checkpoint::open(*demo);
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    EXPECT_EQ((*checkpoint)->config().file(), "demo:config.json");
+    ASSERT_FALSE((*checkpoint)->tensors().empty());
+    std::vector<std::byte> last((*checkpoint)->tensors().back().bytes);
+    EXPECT_TRUE((*checkpoint)->read((*checkpoint)->tensors().back(), 0, last));
+}
+
 TEST_F(ModelFolder, TheCacheIsFoundByItsVariablesInOrder) {
     const std::string repository = "models--nvidia--Tiny-1.0";
     write_repository("a", repository, "c1", "main");
@@ -60,7 +76,7 @@ TEST_F(ModelFolder, TheCacheIsFoundByItsVariablesInOrder) {
     write_repository("d/.cache/huggingface/hub", repository, "c4", "main");
     const auto found = [&] {
         auto model = find_model_folder("nvidia/Tiny-1.0");
-        return model ? model->filename().string() : model.error().message;
+        return model ? model->name() : model.error().message;
     };
     EXPECT_THAT(found(), HasSubstr("no Hugging Face cache"));
     set("HOME", folder_ / "d");
@@ -82,7 +98,7 @@ TEST_F(ModelFolder, RevisionsAreBranchesPullRequestsAndCommits) {
     write_repository("hub", "models--o--m", "aaaa", "release/2");
     const auto name = [](std::string_view model) {
         auto found = find_model_folder(model);
-        return found ? found->filename().string() : found.error().message;
+        return found ? found->name() : found.error().message;
     };
     EXPECT_EQ(name("o/m"), "0123abc");
     EXPECT_EQ(name("o/m@main"), "0123abc");
@@ -110,7 +126,7 @@ TEST_F(ModelFolder, NoNameLeavesTheCache) {
              "", "o/m@evil", "o/m@absolute", "o/m@empty", "o/m@..", "o/m@../x", "o/m@/etc", "o/m@", "o/../m", "../m",
              "o/m/n", "o//m", "/o/m/nowhere", std::string_view("o/m\0", 4), "o m/x", "o/m@a@b"}) {
         const auto found = find_model_folder(model);
-        EXPECT_FALSE(found) << model << " -> " << *found;
+        EXPECT_FALSE(found) << model << " -> " << found->string();
         if (!found) {
             EXPECT_EQ(found.error().code, ErrorCode::not_found) << model;
         }

@@ -112,6 +112,8 @@ Result<Encoding> QuantRules::of_scheme(const LinearModule& module, const std::ve
             };
             return nano && std::any_of(modules.begin(), modules.end(), attends) ? Encoding::keep : Encoding::nvfp4;
         }
+        case ModuleRole::draft:  // published ones leave it as it is
+            return nano || lightning ? Encoding::keep : Encoding::nvfp4;
         default:
             return Encoding::keep;
     }

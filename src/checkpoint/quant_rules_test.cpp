@@ -45,7 +45,7 @@ std::string encodings(const QuantRules::Choices& choices, const std::vector<Line
 }
 
 TEST(QuantRules, SchemesAreThePublishedOnes) {
-    EXPECT_EQ(encodings({.scheme = "all-nvfp4"}, hybrid()), "4-44-44-");
+    EXPECT_EQ(encodings({.scheme = "all-nvfp4"}, hybrid()), "4-44-444");
     EXPECT_EQ(encodings({.scheme = "nvidia-nano"}, hybrid()), "--44----");
     EXPECT_EQ(encodings({.scheme = "nvidia-lightning"}, hybrid()), "4-84-8--");
     EXPECT_EQ(encodings({.scheme = "nvidia-nano", .head = Encoding::fp8, .attention = Encoding::nvfp4}, hybrid()),

@@ -37,6 +37,6 @@ struct TinyCheckpoint {
 };
 
 // Opens the folder and reads every tensor as a model would. The error of the first thing that is wrong.
-Result<void> load_tiny(const std::filesystem::path& folder);
+Result<void> load_tiny(const Folder& folder);
 
 }  // namespace nibble::checkpoint

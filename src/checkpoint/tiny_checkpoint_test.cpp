@@ -75,7 +75,7 @@ void TinyCheckpoint::write_to(const TemporaryFolder& folder) const {
     for (const auto& [name, content] : files) folder.write(name, content);
 }
 
-Result<void> load_tiny(const std::filesystem::path& folder) {
+Result<void> load_tiny(const Folder& folder) {
     TRY(auto checkpoint, Checkpoint::open(folder));
     Weights weights(checkpoint);
     TRY_VOID(weights.values("m.emb.weight", {3, 2}));
@@ -97,6 +97,47 @@ TEST(TinyCheckpoint, LoadsWhole) {
     TinyCheckpoint().write_to(folder);
     const auto loaded = load_tiny(folder.path());
     EXPECT_TRUE(loaded) << loaded.error().message;
+}
+
+// The same files as if they were compiled in.
+struct Embedded {
+    TinyCheckpoint tiny;
+    std::vector<EmbeddedFile> files;
+    Folder folder() {
+        files.clear();
+        for (const auto& [name, content] : tiny.files)
+            files.push_back({.name = name, .bytes = std::as_bytes(std::span(content))});
+        return Folder::embedded("demo", files);
+    }
+};
+
+TEST(TinyCheckpoint, LoadsWholeFromMemory) {
+    Embedded embedded;
+    const auto loaded = load_tiny(embedded.folder());
+    EXPECT_TRUE(loaded) << loaded.error().message;
+}
+
+TEST(TinyCheckpoint, InMemoryIsNamedByFileAndFieldWhereItIsWrong) {
+    for (const char* name : {"config.json", "model.safetensors.index.json"}) {
+        Embedded embedded;
+        ASSERT_TRUE(embedded.tiny.files.contains(name));
+        embedded.tiny.files[name] = "[";
+        const auto loaded = load_tiny(embedded.folder());
+        ASSERT_FALSE(loaded) << name;
+        EXPECT_EQ(loaded.error().code, ErrorCode::model_invalid);
+        EXPECT_NE(loaded.error().message.find(std::string("demo:") + name), std::string::npos)
+            << loaded.error().message;
+    }
+    for (const auto& [name, content] : TinyCheckpoint().files) {
+        if (!name.ends_with(".safetensors")) continue;
+        Embedded embedded;
+        embedded.tiny.files[name].pop_back();
+        const auto cut = load_tiny(embedded.folder());
+        ASSERT_FALSE(cut) << name;
+        EXPECT_NE(cut.error().message.find("demo:" + name), std::string::npos) << cut.error().message;
+        embedded.tiny.files.erase(name);
+        EXPECT_FALSE(load_tiny(embedded.folder())) << name;
+    }
 }
 
 }  // namespace

@@ -3,12 +3,13 @@
 #include "base/files.h"
 #include "base/in_quotes.h"
 #include "cli/divergence.h"
+#include "cli/draft_acceptance.h"
 #include "cli/flags.h"
 #include "cli/model_flags.h"
 #include "cli/option_checks.h"
 #include "cli/progress.h"
 #include "cli/session.h"
-#include "cli/task_file.h"
+#include "cli/task_answers.h"
 #include "cli/terminal.h"
 #include "cli/text_scorer.h"
 #include "cli/verb.h"
@@ -43,8 +44,8 @@ struct EvalFlags {
     ModelFlags model;
     std::string text, against, reference, save_reference, tasks;
     int64_t window = 1024, tokens = 0, reference_top = 256, max_tokens = 512;
-    std::optional<double> max_ppl, max_kl, min_accuracy;
-    bool json = false, w4a4 = false;
+    std::optional<double> max_ppl, max_kl, min_accuracy, min_acceptance;
+    bool json = false, w4a4 = false, draft = false;
 };
 
 // A text cut into windows that begin anew, each with what the tokenizer puts before a text.
@@ -256,7 +257,41 @@ Result<TaskResult> run_tasks(const EvalFlags& flags, ProgressBar& bar, ordered_j
         }
         record["answers"].push_back(
             {{"where", tasks[i].where}, {"right", answers[i].right}, {"content", answers[i].content}});
+        for (const Task::Call& call : answers[i].calls)
+            record["answers"].back()["calls"].push_back(
+                {{"name", call.name}, {"arguments", ordered_json::parse(text::to_json(call.arguments))}});
     }
+    return result;
+}
+
+struct DraftResult {
+    DraftCount all;
+    std::map<std::string, DraftCount> by_name;
+};
+
+Result<DraftResult> run_draft(const EvalFlags& flags, ProgressBar& bar, ordered_json& record) {
+    TRY(const auto tasks, read_tasks(flags.tasks, Expectations::optional));
+    SessionOptions options{.default_sequences = 8, .draft = true};
+    options.progress = [&](std::string_view stage, int64_t bytes, int64_t total) { bar.update(stage, bytes, total); };
+    TRY(const auto session, Session::open(flags.model, options));
+    bar.clear();
+    TRY(const auto counts, count_accepted(tasks, *session, flags.max_tokens, interrupted(), [&](int64_t done) {
+            bar.update("tasks", done, static_cast<int64_t>(tasks.size()));
+        }));
+    bar.clear();
+    DraftResult result;
+    for (size_t i = 0; i < tasks.size(); ++i) {
+        result.all += counts[i];
+        result.by_name[tasks[i].name] += counts[i];
+        record["answers"].push_back({{"where", tasks[i].where},
+                                     {"tokens", counts[i].tokens},
+                                     {"proposed", counts[i].proposed},
+                                     {"accepted", counts[i].accepted}});
+    }
+    record["acceptance"] = result.all.share();
+    record["accepted"] = result.all.accepted;
+    record["proposed"] = result.all.proposed;
+    for (const auto& [name, count] : result.by_name) record["by_task"][name] = count.share();
     return result;
 }
 
@@ -299,6 +334,15 @@ void print_tasks(const TaskResult& tasks) {
                tasks.all.cut > 0 ? fmt::format(", {} answers cut off", tasks.all.cut) : "");
 }
 
+void print_draft(const DraftResult& draft) {
+    const auto line = [](std::string_view name, const DraftCount& count) {
+        fmt::print("{:<26} {:>5.1f} %  {} of {}\n", name, 100 * count.share(), count.accepted, count.proposed);
+    };
+    for (const auto& [name, count] : draft.by_name)
+        if (!name.empty()) line(name, count);
+    line("drafts accepted", draft.all);
+}
+
 Result<void> check(const EvalFlags& flags) {
     const bool compares = !flags.against.empty() || !flags.reference.empty();
     const auto needs = [](std::string_view flag, std::string_view other) {
@@ -312,7 +356,10 @@ Result<void> check(const EvalFlags& flags) {
         return needs("--against, --reference, --save-reference, --max-ppl", "--text");
     if (flags.max_kl && !compares) return needs("--max-kl", "--against or --reference");
     if (flags.w4a4 && (flags.text.empty() || !flags.tasks.empty())) return needs("--w4a4", "--text, and no --tasks");
-    if (flags.min_accuracy && flags.tasks.empty()) return needs("--min-accuracy", "--tasks");
+    if (flags.min_accuracy && (flags.tasks.empty() || flags.draft))
+        return needs("--min-accuracy", "--tasks without --draft");
+    if (flags.draft && flags.tasks.empty()) return needs("--draft", "--tasks");
+    if (flags.min_acceptance && !flags.draft) return needs("--min-acceptance", "--draft");
     return {};
 }
 
@@ -344,7 +391,13 @@ Result<int> eval(const EvalFlags& flags, const Settings& settings) {
         gates.push_back({"--max-ppl", flags.max_ppl, ppl});
         gates.push_back({"--max-kl", flags.max_kl, text.kl.mean});
     }
-    if (!flags.tasks.empty()) {
+    if (flags.draft) {
+        ordered_json& its = record["draft"];
+        its["file"] = flags.tasks;
+        TRY(const DraftResult draft, run_draft(flags, bar, its));
+        if (!flags.json) print_draft(draft);
+        gates.push_back({"--min-acceptance", flags.min_acceptance, draft.all.share(), true});
+    } else if (!flags.tasks.empty()) {
         ordered_json& its = record["tasks"];
         its["file"] = flags.tasks;
         TRY(const TaskResult tasks, run_tasks(flags, bar, its));
@@ -399,9 +452,14 @@ void add_eval(CLI::App& program, Action& action) {
         ->capture_default_str()
         ->check(in_range<int64_t>(1, 1 << 20))
         ->type_name("N");
+    verb.add_flag("--draft", flags->draft,
+                  "Of the tasks' answers: how often the draft block's first token is the model's own next one");
     verb.add_option("--max-ppl", flags->max_ppl, "Gate: exit 7 when the perplexity is above")->type_name("F");
     verb.add_option("--max-kl", flags->max_kl, "Gate: exit 7 when the mean divergence is above")->type_name("F");
     verb.add_option("--min-accuracy", flags->min_accuracy, "Gate: exit 7 when fewer answers are right (0 to 1)")
+        ->check(in_range(0.0, 1.0))
+        ->type_name("F");
+    verb.add_option("--min-acceptance", flags->min_acceptance, "Gate: exit 7 when fewer drafts are accepted (0 to 1)")
         ->check(in_range(0.0, 1.0))
         ->type_name("F");
     verb.add_flag("--json", flags->json, "One JSON record on stdout");

@@ -82,6 +82,7 @@ Result<ModelOutline> outline_model(const ModelFlags& flags, const OutlineOptions
                              .page_cache = shared ? checkpoint::PageCache::drop : checkpoint::PageCache::automatic}));
     outline.load = {.source = model::LoadOptions::Source::headers,
                     .activation = flags.activation == "f32" ? DType::f32 : DType::bf16,
+                    .draft = options.draft,
                     .threads = options.threads};
     TRY(outline.load.kv_dtype, kv_dtype(flags));
     if (flags.random_weights)  // what does not fit is shared between layers: a token reads as many bytes all the same

@@ -30,6 +30,7 @@ struct ModelOutline {
 struct OutlineOptions {
     bool known_devices = false;  // --device may name a device that is not here
     bool headers_only = false;   // data is not wanted later either; config and index are enough
+    bool draft = false;          // with the draft block
     ThreadPool* threads = nullptr;
 };
 

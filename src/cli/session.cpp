@@ -106,7 +106,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
     };
     std::unique_ptr<Session> session(new Session);
     session->threads_ = std::make_unique<ThreadPool>(flags.threads);
-    TRY(const ModelOutline outline, outline_model(flags, {.threads = session->threads_.get()}));
+    TRY(const ModelOutline outline, outline_model(flags, {.draft = options.draft, .threads = session->threads_.get()}));
     session->checkpoint_ = outline.checkpoint;
     session->device_ = outline.device;
     const device::Device& device = session->device_;

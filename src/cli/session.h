@@ -29,6 +29,7 @@ struct SessionOptions {
     int64_t max_queue = 0;                  // 0: four times the sequences that run
     std::vector<std::string> served_names;  // none: by the model argument
     bool text = true;                       // bench needs no tokenizer
+    bool draft = false;                     // with the model's draft block; unsupported when it has none
     bool measure_bandwidth = false;         // about 0.2 s, before the engine has the threads
     // From the opening thread: "reading", bytes of bytes. Called often; the plan is made before the first call.
     std::function<void(std::string_view stage, int64_t bytes, int64_t total_bytes)> progress;

@@ -39,7 +39,9 @@ std::vector<float> logits_after(std::span<const TokenId> tokens) {
 // Keeps every token in its page, as keys, and computes logits from what it finds there.
 class PageModel final : public model::Model {
 public:
-    PageModel() {
+    explicit PageModel(bool drafts = false) {
+        spec_.drafts = drafts;
+        spec_.hidden_size = 2;
         spec_.vocab_size = kVocab;
         spec_.max_context = 200;
         spec_.state.attention = {{.kv_heads = 1, .head_dim = 1}};
@@ -48,7 +50,7 @@ public:
         spec_.activation = DType::f32;
     }
     void forward(ops::OpContext& context, const model::Batch& batch, const model::State& state, Tensor logits,
-                 Tensor) const override {
+                 Tensor hidden) const override {
         device::ArenaScope arena(*context.arena);
         const int64_t tokens = batch.tokens.elements();
         const Tensor x = context.allocate(DType::f32, {tokens, 64});
@@ -56,6 +58,11 @@ public:
         std::memset(x.data(), 0xff, static_cast<size_t>(x.bytes()));
         const ops::Sequences& s = batch.sequences;
         EXPECT_EQ(s.tokens, tokens);
+        EXPECT_EQ(hidden.empty(), !spec_.drafts);
+        for (int64_t t = 0; t < tokens && !hidden.empty(); ++t) {
+            hidden.row_as<float>(t)[0] = static_cast<float>(batch.tokens.as<int32_t>()[t]);
+            hidden.row_as<float>(t)[1] = static_cast<float>(batch.positions.as<int32_t>()[t]);
+        }
         EXPECT_EQ(logits.dim(0), batch.logit_rows.elements());
         int64_t r = 0;
         for (int64_t b = 0; b < s.count; ++b) {
@@ -78,6 +85,19 @@ public:
             }
         }
         EXPECT_EQ(r, batch.logit_rows.elements());
+    }
+    // Its likeliest token is the sum of the step's token, its position and the token that follows.
+    void forward_draft(ops::OpContext& context, const model::Batch& batch, const model::State&, Tensor hidden,
+                       Tensor logits, Tensor next_hidden) const override {
+        EXPECT_TRUE(next_hidden.empty());
+        if (context.recording()) return;
+        for (int64_t r = 0; r < batch.logit_rows.elements(); ++r) {
+            const int32_t t = batch.logit_rows.as<int32_t>()[r];
+            const float* its = hidden.row_as<float>(t);
+            const auto best = static_cast<int32_t>(its[0] + its[1]) + batch.tokens.as<int32_t>()[t];
+            std::fill_n(logits.row_as<float>(r), kVocab, 0.0f);
+            logits.row_as<float>(r)[best % kVocab] = 1.0f;
+        }
     }
 };
 
@@ -308,6 +328,31 @@ TEST(ModelExecutor, ProfileNamesEveryOperationAndGivesTheSameResult) {
     EXPECT_EQ(program.steps[0].row, "simd");
     EXPECT_GT(program.steps[0].microseconds, 0);
     EXPECT_EQ(results[0].token, profiled[0].token);
+}
+
+TEST(ModelExecutor, DraftsBehindAStepForTheRowsThatSampled) {
+    const StepOptions options{.pages = 20, .max_sequences = 3, .max_step_tokens = 8};
+    auto made = ModelExecutor::create(std::make_unique<PageModel>(true), device::cpu_device(), nullptr, options);
+    ASSERT_TRUE(made) << made.error().message;
+    const std::vector<TokenId> first{3, 1, 4}, second{2, 7};
+    const std::vector<int32_t> pages{7}, others{9};
+    SamplingParams sampling;
+    sampling.temperature = 0;
+    StepPlan plan;
+    plan.rows.push_back({.tokens = first, .pages = pages, .sampling = &sampling, .prompt = first});
+    plan.rows.push_back(
+        {.tokens = second, .pages = others, .slot = 1, .sample = true, .sampling = &sampling, .prompt = second});
+    plan.tokens = 5;
+    plan.logit_rows = 1;
+    std::vector<RowResult> results(2);
+    (*made)->run(plan, results);
+    const std::vector<TokenId> following{1, 5};
+    std::vector<TokenId> drafted(2);
+    (*made)->draft(plan, following, drafted);
+    EXPECT_EQ(drafted, (std::vector<TokenId>{-1, (7 + 1 + 5) % kVocab}));
+    // Asked for, a draft costs what lies between the step and it.
+    EXPECT_EQ(ModelExecutor::measure(PageModel(true), device::cpu_device(), options).hidden_bytes, 8 * 2 * 4);
+    EXPECT_EQ(ModelExecutor::measure(PageModel(), device::cpu_device(), options).hidden_bytes, 0);
 }
 
 TEST(ModelExecutor, MeasuresWhatItAllocates) {

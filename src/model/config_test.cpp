@@ -53,6 +53,44 @@ std::string refusal(const json& config, ErrorCode code = ErrorCode::model_invali
     return result.error().message;
 }
 
+TEST(NemotronHConfig, ReadsTheDraftBlockWhenItIsAskedFor) {
+    const auto draft = [](const json& config) {
+        return NemotronHConfig::read(*checkpoint::Config::parse(config.dump(), "config.json"), true);
+    };
+    const std::vector<LayerKind> expected{LayerKind::attention, LayerKind::moe};
+    json config = nemotron();
+    config["num_nextn_predict_layers"] = 1;
+    config["mtp_hybrid_override_pattern"] = "*E";
+    EXPECT_EQ(draft(config)->draft_layers, expected);
+    EXPECT_TRUE(read(config)->draft_layers.empty());
+    config["mtp_hybrid_override_pattern"] = "M";
+    config["mtp_layers_block_type"] = {"attention", "moe"};
+    EXPECT_EQ(draft(config)->draft_layers, expected);
+    // What the draft's layers need is read though the model has no such layer.
+    config["hybrid_override_pattern"] = "M";
+    EXPECT_EQ(draft(config)->n_routed_experts, 8);
+    config.erase("n_routed_experts");
+    EXPECT_NE(draft(config).error().message.find("n_routed_experts"), std::string::npos);
+    EXPECT_TRUE(read(config));
+
+    for (const json& count : {json(nullptr), json(0), json(2)}) {
+        config = nemotron();
+        config["num_nextn_predict_layers"] = count;
+        config["mtp_hybrid_override_pattern"] = "*E";
+        ASSERT_FALSE(draft(config));
+        EXPECT_EQ(draft(config).error().code, ErrorCode::unsupported);
+        EXPECT_NE(draft(config).error().message.find("num_nextn_predict_layers"), std::string::npos);
+        EXPECT_TRUE(read(config));
+    }
+    config["num_nextn_predict_layers"] = 1;
+    config["mtp_hybrid_override_pattern"] = "*M";
+    EXPECT_EQ(draft(config).error().code, ErrorCode::unsupported);
+    config["mtp_hybrid_override_pattern"] = "*x";
+    EXPECT_EQ(draft(config).error().code, ErrorCode::model_invalid);
+    config.erase("mtp_hybrid_override_pattern");
+    EXPECT_NE(draft(config).error().message.find("mtp_hybrid_override_pattern"), std::string::npos);
+}
+
 TEST(NemotronHConfig, ReadsTheOrderOfLayersInEverySpelling) {
     const std::vector<LayerKind> expected{LayerKind::mamba, LayerKind::moe, LayerKind::attention, LayerKind::mlp};
     json config = nemotron();

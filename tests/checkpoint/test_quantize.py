@@ -310,6 +310,10 @@ def test_modules_are_known_by_their_names(nibble, tmp_path):
         "model.layers.3.linear_attn.in_proj_qkv": "mamba",
         "model.layers.3.linear_attn.in_proj_b": "small",
         "mtp.layers.0.self_attn.o_proj": "draft",
+        "mtp.layers.0.eh_proj": "draft",
+        "mtp.layers.1.mixer.experts.0.up_proj": "draft",
+        "mtp.layers.1.mixer.gate": "router",
+        "mtp.embed_tokens": "embedding",
         "model.visual.blocks.0.attn.qkv": "other input",
     }
     w = np.ones((16, 16), np.float32)
@@ -325,7 +329,7 @@ def test_modules_are_known_by_their_names(nibble, tmp_path):
     for name, role in roles.items():
         [line] = [line for line in result.stdout.splitlines() if line.startswith(name + " ")]
         assert f" {role} " in line, line
-        assert line.endswith("nvfp4" if role in ("head", "attention", "mlp", "mamba") else "keep"), line
+        assert line.endswith("nvfp4" if role in ("head", "attention", "mlp", "mamba", "draft") else "keep"), line
 
 
 # -------------------------------------------------------------------------------------------------- heads and leftovers

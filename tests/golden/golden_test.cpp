@@ -107,10 +107,10 @@ protected:
 
     std::filesystem::path folder() const { return golden_folder() / GetParam(); }
 
-    Runner runner(DType activation, DType kv, Runner::Options options = {}) const {
+    Runner runner(DType activation, DType kv, Runner::Options options = {}, bool draft = false) const {
         options.sequences = static_cast<int>(prompts_.size());
         options.longest = longest_;
-        return Runner(folder(), {.activation = activation, .kv_dtype = kv}, options);
+        return Runner(folder(), {.activation = activation, .kv_dtype = kv, .draft = draft}, options);
     }
 
     // Prefill of every prompt in one step each, then its greedy tokens one by one.
@@ -265,6 +265,88 @@ TEST_P(GoldenBits, AreTheSameInAnyChunks) {
 TEST_P(GoldenBits, AreTheSameInAnyCompany) {
     company(DType::bf16, DType::bf16);
     company(DType::f32, DType::f32);
+}
+
+// The draft block behind every step of prompt and continuation, but for the last token.
+class GoldenDraft : public GoldenBits {
+protected:
+    static std::vector<int32_t> part(const std::vector<int32_t>& all, size_t begin, size_t end) {
+        return {all.begin() + static_cast<int64_t>(begin), all.begin() + static_cast<int64_t>(end)};
+    }
+    std::vector<Runner::Row> drafts(Runner& runner, int i, size_t chunk) const {
+        const auto all = prompts_[static_cast<size_t>(i)].all();
+        std::vector<Runner::Row> rows;
+        runner.restart(i);
+        for (size_t begin = 0; begin + 1 < all.size(); begin += chunk) {
+            const size_t end = std::min(begin + chunk, all.size() - 1);
+            runner.step({{i, part(all, begin, end), part(all, begin + 1, end + 1)}});
+            for (const Runner::Row& row : runner.drafted()[0]) rows.push_back(row);
+        }
+        return rows;
+    }
+    static void add(Error& error, const std::vector<Runner::Row>& rows, const nlohmann::json& expected) {
+        const auto ids = expected.at("top_ids").get<std::vector<std::vector<int32_t>>>();
+        const auto logprobs = expected.at("top_logprobs").get<std::vector<std::vector<double>>>();
+        ASSERT_EQ(rows.size(), ids.size());
+        for (size_t t = 0; t < rows.size(); ++t) {
+            const auto found = log_softmax(rows[t]);
+            for (size_t k = 0; k < ids[t].size(); ++k) error.add(found[static_cast<size_t>(ids[t][k])], logprobs[t][k]);
+        }
+    }
+    Error compare_drafts(Runner& runner, const char* which) const {
+        const auto expected = read_golden(folder()).at("draft");
+        Error error;
+        for (int i = 0; i < static_cast<int>(prompts_.size()); ++i) {
+            const auto& its = expected[static_cast<size_t>(i)].at(which);
+            if (std::string(which) == "first") {
+                add(error, drafts(runner, i, 24), its);
+                continue;
+            }
+            const auto all = prompts_[static_cast<size_t>(i)].all();
+            const size_t n = all.size() - 2;
+            runner.restart(i);
+            runner.step({{i, part(all, 0, n), part(all, 1, n + 1), part(all, 2, n + 2)}});
+            add(error, runner.drafted_again()[0], its);
+        }
+        return error;
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Every, GoldenDraft, testing::ValuesIn(golden_names("draft")), test_name);
+
+TEST_P(GoldenDraft, InFloat32EqualsTransformersLayers) {
+    Runner f32 = runner(DType::f32, DType::f32, {}, true);
+    EXPECT_LE(compare_drafts(f32, "first").most, 2e-4);
+    EXPECT_LE(compare_drafts(f32, "again").most, 2e-4);
+}
+
+TEST_P(GoldenDraft, InBf16IsNearTransformersInFloat32) {
+    Runner bf16 = runner(DType::bf16, DType::bf16, {}, true);
+    const Error error = compare_drafts(bf16, "first");
+    EXPECT_LE(error.mean(), 2e-2);
+    EXPECT_LE(error.most, 1e-1) << "mean " << error.mean();
+}
+
+TEST_P(GoldenDraft, HasTheSameBitsInAnyChunks) {
+    for (const DType dtype : {DType::bf16, DType::f32}) {
+        Runner run = runner(dtype, dtype, {}, true),
+               other = runner(dtype, dtype, {.threads = 3, .page_size = 32}, true);
+        for (int i = 0; i < static_cast<int>(prompts_.size()); ++i) {
+            const auto whole = drafts(other, i, 1000);
+            for (size_t chunk : {1, 16, 100})
+                expect_same_bits(drafts(run, i, chunk), whole, fmt::format("prompt {} in chunks of {}", i, chunk));
+        }
+    }
+}
+
+TEST_P(GoldenDraft, ChangesNothingOfTheModel) {
+    Runner with = runner(DType::bf16, DType::bf16, {}, true), without = runner(DType::bf16, DType::bf16);
+    for (int i = 0; i < static_cast<int>(prompts_.size()); ++i) {
+        const auto all = prompts_[static_cast<size_t>(i)].all();
+        const auto rows = with.step({{i, part(all, 0, all.size() - 1), part(all, 1, all.size())}});
+        expect_same_bits(rows[0], without.prefill(i, part(all, 0, all.size() - 1), all.size()), "with a draft");
+    }
+    EXPECT_EQ(with.model().spec().state.attention.size(), without.model().spec().state.attention.size() + 1);
+    EXPECT_GT(with.model().spec().weight_bytes, without.model().spec().weight_bytes);
 }
 
 TEST(Rotary, HasTransformersFrequenciesForEveryKindOfScaling) {

@@ -64,8 +64,8 @@ protected:
         return folder_;
     }
 
-    static Error refusal(const std::filesystem::path& folder) {
-        auto model = load(must(checkpoint::Checkpoint::open(folder)), device::cpu_device(), {});
+    static Error refusal(const std::filesystem::path& folder, const LoadOptions& options = {}) {
+        auto model = load(must(checkpoint::Checkpoint::open(folder)), device::cpu_device(), options);
         EXPECT_FALSE(model);
         return model ? Error{} : std::move(model).error();
     }
@@ -185,6 +185,42 @@ TEST_F(Rewritten, WithAnOverlongHeadIsRefused) {
         head.bytes.resize(head.bytes.size() + 128);
     }));
     EXPECT_EQ(error.code, ErrorCode::model_invalid);
+}
+
+TEST_F(Rewritten, WithADraftBlockThatIsNotWhatTheConfigSaysIsRefusedByTheTensorsName) {
+    const std::map<std::string, std::function<void(Tensors&)>> damages = {
+        {"mtp.layers.0.enorm.weight", [](Tensors& tensors) { tensors.erase("mtp.layers.0.enorm.weight"); }},
+        {"mtp.layers.0.eh_proj.weight",
+         [](Tensors& tensors) {
+             tensors["mtp.layers.0.eh_proj.weight"].shape = {128, 64};
+         }},
+        {"mtp.layers.1.mixer.experts.15.down_proj",
+         [](Tensors& tensors) { tensors.erase("mtp.layers.1.mixer.experts.15.down_proj.weight"); }},
+        {"mtp.layers.2.norm.weight",
+         [](Tensors& tensors) { tensors["mtp.layers.2.norm.weight"] = tensors["mtp.layers.1.norm.weight"]; }},
+        {"mtp.layers.0.final_layernorm.weight",
+         [](Tensors& tensors) {
+             tensors["mtp.layers.0.final_layernorm.weight"] = tensors["mtp.layers.1.final_layernorm.weight"];
+         }},
+    };
+    for (const auto& [name, damage] : damages) {
+        const auto& folder = rewrite("lightning-mixed", damage);
+        const Error failure = refusal(folder, {.draft = true});
+        EXPECT_EQ(failure.code, ErrorCode::model_invalid) << name;
+        EXPECT_NE(failure.message.find(name), std::string::npos) << failure.message;
+        EXPECT_TRUE(load(must(checkpoint::Checkpoint::open(folder)), device::cpu_device(), {})) << name;  // not loaded
+    }
+}
+
+TEST(Loading, ADraftBlockThatIsNotThereIsUnsupported) {
+    for (const char* name : {"nano-nvfp4", "llama-bf16"}) {
+        const auto checkpoint =
+            must(checkpoint::Checkpoint::open(std::filesystem::path(NIBBLE_SOURCE_DIR "/tests/golden") / name));
+        const auto model = load(checkpoint, device::cpu_device(), {.draft = true});
+        ASSERT_FALSE(model) << name;
+        EXPECT_EQ(model.error().code, ErrorCode::unsupported);
+        EXPECT_NE(model.error().message.find("no draft block"), std::string::npos) << model.error().message;
+    }
 }
 
 TEST(Loading, ReportsItsProgressFromItsOwnThread) {

@@ -37,6 +37,9 @@ public:
     struct Part {
         int sequence;
         std::vector<int32_t> tokens;  // its next ones
+        // The token after each of them: the draft block runs behind the step. `again`: those after these; it runs a
+        // second time, on what it gave.
+        std::vector<int32_t> following = {}, again = {};
     };
     using Row = std::vector<float>;  // logits
     struct Options {
@@ -92,6 +95,13 @@ public:
         }
         rows.resize(tokens.size());
         std::iota(rows.begin(), rows.end(), 0);
+        std::vector<int32_t> following, again;
+        for (const Part& part : parts) {
+            following.insert(following.end(), part.following.begin(), part.following.end());
+            again.insert(again.end(), part.again.begin(), part.again.end());
+        }
+        CHECK(following.empty() || following.size() == tokens.size());
+        CHECK(again.empty() || again.size() == following.size());
 
         const int64_t vocab = model_->spec().vocab_size;
         device::ArenaScope scope(arena_);
@@ -102,7 +112,7 @@ public:
         s.page_table = upload(table).reshape({s.count, pages_each_});
         s.slot = upload(slot);
         s.page_size = state_.shape().page_size;
-        const Batch batch{
+        Batch batch{
             .tokens = upload(tokens), .positions = upload(positions), .sequences = s, .logit_rows = upload(rows)};
         const device::Tensor logits = arena_.allocate(device::DType::f32, {s.tokens, vocab});
         ops::OpContext context_of_step{.device = &device_,
@@ -110,21 +120,30 @@ public:
                                        .arena = &arena_,
                                        .forced = &forced_,
                                        .activation = model_->spec().activation};
+        const auto rows_for_each_token = [&] {
+            return arena_.allocate(model_->spec().activation, {s.tokens, model_->spec().hidden_size});
+        };
+        const device::Tensor hidden = following.empty() ? device::Tensor() : rows_for_each_token();
+        const device::Tensor next_hidden = following.empty() ? device::Tensor() : rows_for_each_token();
         const int64_t used = arena_.used_bytes();
-        model_->forward(context_of_step, batch, state_, logits);
+        model_->forward(context_of_step, batch, state_, logits, hidden);
         CHECK(arena_.used_bytes() == used);
-        std::vector<float> values(static_cast<size_t>(logits.elements()));
-        device::copy_to_host(device_, {}, values.data(), logits.data(), logits.bytes());
-        device::synchronize(device_, {});
-
-        std::vector<std::vector<Row>> out;
-        auto next = values.begin();
-        for (const Part& part : parts) {
-            auto& of_part = out.emplace_back();
-            for (size_t i = 0; i < part.tokens.size(); ++i, next += vocab) of_part.emplace_back(next, next + vocab);
-        }
+        std::vector<std::vector<Row>> out = download(logits, parts);
+        drafted_.clear();
+        drafted_again_.clear();
+        if (following.empty()) return out;
+        batch.tokens = upload(following);
+        model_->forward_draft(context_of_step, batch, state_, hidden, logits, next_hidden);
+        drafted_ = download(logits, parts);
+        if (again.empty()) return out;
+        batch.tokens = upload(again);
+        model_->forward_draft(context_of_step, batch, state_, next_hidden, logits, {});
+        drafted_again_ = download(logits, parts);
         return out;
     }
+    // Of the last step, as step() gives them.
+    const std::vector<std::vector<Row>>& drafted() const { return drafted_; }
+    const std::vector<std::vector<Row>>& drafted_again() const { return drafted_again_; }
 
     // All of a new sequence, `chunk` tokens a step.
     std::vector<Row> prefill(int sequence, const std::vector<int32_t>& tokens, size_t chunk) {
@@ -140,6 +159,19 @@ public:
     }
 
 private:
+    std::vector<std::vector<Row>> download(const device::Tensor& logits, const std::vector<Part>& parts) const {
+        std::vector<float> values(static_cast<size_t>(logits.elements()));
+        device::copy_to_host(device_, {}, values.data(), logits.data(), logits.bytes());
+        device::synchronize(device_, {});
+        std::vector<std::vector<Row>> out;
+        auto next = values.begin();
+        for (const Part& part : parts) {
+            auto& of_part = out.emplace_back();
+            for (size_t i = 0; i < part.tokens.size(); ++i, next += logits.dim(1))
+                of_part.emplace_back(next, next + logits.dim(1));
+        }
+        return out;
+    }
     device::Tensor upload(const std::vector<int32_t>& values) {
         const auto tensor = arena_.allocate(device::DType::i32, {static_cast<int64_t>(values.size())});
         device::copy_to_device(device_, {}, tensor.data(), values.data(), tensor.bytes());
@@ -153,6 +185,7 @@ private:
     State state_ = State::describe({}, 0, 0);
     device::Arena arena_;
     int64_t pages_each_ = 0;
+    std::vector<std::vector<Row>> drafted_, drafted_again_;
     std::vector<int64_t> length_;
     std::vector<int32_t> pages_, slots_;
 };

@@ -40,6 +40,49 @@ def load(folder: Path, values: dict[str, torch.Tensor]) -> torch.nn.Module:
     return model.eval()
 
 
+def load_draft(folder: Path, values: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """The draft block: a model of transformers whose layers are the block's sub-layers, between the main model's ends."""
+    import transformers
+
+    described = json.loads((folder / "config.json").read_text())
+    kinds = described["mtp_layers_block_type"]
+    config = transformers.NemotronHConfig(**described | {"layers_block_type": kinds, "num_hidden_layers": len(kinds)})
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
+    names = {"mtp.layers.1.final_layernorm.weight": "model.norm_f.weight", "backbone.embeddings.weight": "model.embeddings.weight"}
+    state = {names.get(n, n.replace("mtp.", "model.")): v for n, v in values.items() if n.startswith("mtp.") or n in names or n == "lm_head.weight"}
+    before = {name: state.pop(f"model.layers.0.{name}.weight") for name in ("enorm", "hnorm", "eh_proj")}
+    model.load_state_dict(stack_experts(state))
+    model.before = before
+    return model.eval()
+
+
+@torch.no_grad()
+def draft(model: torch.nn.Module, hidden: torch.Tensor, following: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of the token after each of `following`, [T, V]; and what takes the place of `hidden` [T, H] for the
+    draft after this one."""
+
+    def rms(x, weight):
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + model.config.layer_norm_epsilon) * weight
+
+    embedded = rms(model.get_input_embeddings()(torch.tensor(following)), model.before["enorm"])
+    u = torch.cat([embedded, rms(hidden, model.before["hnorm"])], dim=-1) @ model.before["eh_proj"].T
+    after = model.model(inputs_embeds=u[None], use_cache=False).last_hidden_state[0]
+    return model.lm_head(after).log_softmax(dim=-1), after
+
+
+@torch.no_grad()
+def describe_draft(model: torch.nn.Module, block: torch.nn.Module, tokens: list[int]) -> dict:
+    """The likeliest drafts at every position but the last, and (again) those made of these positions' drafts."""
+    hidden = model.model(torch.tensor([tokens]), use_cache=False).last_hidden_state[0]
+    first, after = draft(block, hidden[:-1], tokens[1:])
+    again, _ = draft(block, after[:-1], tokens[2:])
+    described = {}
+    for name, table in (("first", first), ("again", again)):
+        best, ids = table.topk(TOP, dim=-1)
+        described[name] = {"top_ids": ids.tolist(), "top_logprobs": [[round(v, 6) for v in row] for row in best.tolist()]}
+    return described
+
+
 def hold_dt(model: torch.nn.Module, limit: tuple[float, float]):
     for layer in model.model.layers:
         if hasattr(layer.mixer, "time_step_limit"):

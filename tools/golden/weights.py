@@ -38,6 +38,7 @@ CONTEXT = 0.5  # deviation of the logits that do not come from it
 SHARE = 0.27  # of a layer's output beside the residual stream
 # With one matrix for both ends a token is its own successor; more so the larger its row, less so the larger the layers.
 TIED, TIED_SHARE = 0.7, 0.5
+DRAFT_HIDDEN, DRAFT_NOISE = 0.3, 1.6  # beside the embedding, in the draft block's first projection
 
 
 def ends(random: Random, embedding: str, head: str | None, norm: str, vocab: int, hidden: int) -> dict[str, torch.Tensor]:
@@ -125,13 +126,14 @@ def moe(config: dict, prefix: str, random: Random) -> dict[str, torch.Tensor]:
 
 
 def draft(config: dict, random: Random) -> dict[str, torch.Tensor]:
-    """The multi-token prediction block of Nemotron 3.5 Lightning, which is ignored when tokens are not drafted."""
+    """The multi-token prediction block of Nemotron 3.5 Lightning: an attention and a MoE sub-layer. Like a trained one it
+    is often right: most of what it reads is the last token's embedding, whose successor the head prefers."""
     hidden = config["hidden_size"]
-    weights = {f"mtp.layers.0.{name}.weight": torch.ones(hidden) for name in ("enorm", "hnorm", "norm")}
-    weights["mtp.layers.0.eh_proj.weight"] = random.projection("mtp.eh_proj", hidden, 2 * hidden)
-    weights |= attention(config, "mtp.layers.0.mixer", random)
-    weights |= {f"mtp.layers.1.{name}.weight": torch.ones(hidden) for name in ("norm", "final_layernorm")}
-    return weights | moe(config | {"n_routed_experts": 2}, "mtp.layers.1.mixer", random)
+    norms = ("0.enorm", "0.hnorm", "0.norm", "1.norm", "1.final_layernorm")
+    weights = {f"mtp.layers.{name}.weight": random.normal(f"mtp.{name}", hidden, std=0.1, mean=1.0) for name in norms}
+    halves = torch.cat([torch.eye(hidden), DRAFT_HIDDEN * torch.eye(hidden)], dim=1)
+    weights["mtp.layers.0.eh_proj.weight"] = halves + random.projection("mtp.eh_proj", hidden, 2 * hidden, DRAFT_NOISE)
+    return weights | attention(config, "mtp.layers.0.mixer", random) | moe(config, "mtp.layers.1.mixer", random)
 
 
 def llama(config: dict, random: Random) -> dict[str, torch.Tensor]:
