@@ -37,7 +37,10 @@ uint64_t sum(const std::byte* data, int64_t bytes) {
             other = hn::Add(other, hn::Load(d, reinterpret_cast<const uint64_t*>(data + i + v + kVectorBytes)));
         }
     }
-    return hn::GetLane(hn::SumOfLanes(d, hn::Add(total, other)));
+    // Lane by lane: the sum of all lanes is signed in the compiler's own header, and may not overflow there.
+    HWY_ALIGN std::array<uint64_t, hn::MaxLanes(d)> lanes{};
+    hn::Store(hn::Add(total, other), d, lanes.data());
+    return std::accumulate(lanes.begin(), lanes.end(), uint64_t{0});
 }
 
 }  // namespace

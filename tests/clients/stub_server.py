@@ -17,11 +17,12 @@ PROBE = os.path.join(os.environ.get("TEST_BIN", "."), "stub_server_probe")
 
 
 class StubServer:
-    def __init__(self, *flags, ulimit_files=None):
+    def __init__(self, *flags, ulimit_files=None, environment=None):
         command = [PROBE, *flags]
         if ulimit_files:
             command = ["bash", "-c", f'ulimit -n {ulimit_files}; exec "$@"', "probe", *command]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+                                        env={**os.environ, **(environment or {})})
         self._lines, self._drained = queue.Queue(), queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         first = self._lines.get(timeout=30)
