@@ -8,6 +8,7 @@
 #include "cli/model_audit.h"
 #include "cli/option_checks.h"
 #include "cli/terminal.h"
+#include "cli/token_bytes.h"
 #include "cli/verb.h"
 
 #include <fmt/format.h>
@@ -26,8 +27,8 @@ namespace nibble::cli {
 namespace {
 
 // The machines that these models are served on; the first is the one that sentences speak of.
-const std::vector<std::string> kUsualDevices = {"gb10", "rtx5090", "h100", "h200"};
-const std::vector<int64_t> kUsualContexts = {1, 32768};
+const std::vector<std::string> kUsualDevices = {kFirstDevice, "rtx5090", "h100", "h200"};
+const std::vector<int64_t> kUsualContexts = {kFirstContext, 32768};
 constexpr int64_t kMostSequences = 4096, kMostContext = int64_t{1} << 28;
 
 struct AuditFlags {

@@ -16,6 +16,7 @@
 #include "cli/option_checks.h"
 #include "cli/progress.h"
 #include "cli/read_bandwidth.h"
+#include "cli/routing_file.h"
 #include "cli/session.h"
 #include "cli/text_table.h"
 #include "cli/verb.h"
@@ -49,7 +50,7 @@ struct BenchFlags {
     int64_t output_tokens = 128, repeats = 3, vocab_size = 32000;
     uint64_t seed = 1;
     bool same_prompt = false, profile = false, json = false;
-    std::string url, api_key, requests, svg;
+    std::string url, api_key, requests, svg, routing;
 
     std::string compare_a, compare_b;
     bool compare_json = false;
@@ -96,6 +97,11 @@ Result<void> open_session(const BenchFlags& flags, BenchTarget& target) {
     target.session = *std::move(opened);
     target.device = target.session->device();
     target.name = "in this process";
+    if (!flags.routing.empty()) {
+        TRY_VOID(target.session->executor().count_experts());
+        if (target.session->executor().expert_counts().empty())
+            return error(ErrorCode::usage, "--write-routing: {} has no routed layer", flags.model.model);
+    }
     if (!replayed) return {};
     // A file of requests is text: it takes the way of a client's, over a socket of this machine.
     server::ServerOptions served;
@@ -114,7 +120,9 @@ bool is_this_machine(const Url& url) {
 }
 
 Result<void> open_server(const BenchFlags& flags, BenchTarget& target) {
-    if (flags.profile) return error(ErrorCode::usage, "--profile looks into this process: it does not go with --url");
+    for (const auto& [asked, flag] :
+         {std::pair{flags.profile, "--profile"}, std::pair{!flags.routing.empty(), "--write-routing"}})
+        if (asked) return error(ErrorCode::usage, "{} looks into this process: it does not go with --url", flag);
     TRY(target.server.url, parse_url(flags.url));
     target.server.api_key = flags.api_key;
     TRY(const ServerIdentity identity, ask_identity(target.server));
@@ -273,12 +281,12 @@ void print_run(const BenchRun& run) {
     std::fflush(stdout);
 }
 
-void print_profile(const BenchRun& run, const ops::Program& program, double bandwidth) {
+void print_profile(const BenchRun& run, const ops::Program& program, const device::Device& target, double bandwidth) {
     const auto lines = summed(program);
     double all = 0;
     for (const ProfileLine& line : lines) all += line.microseconds;
-    fmt::print("\nprofile of a decode step, concurrency {}: each operation is waited for, so the sum exceeds a step\n",
-               run.concurrency);
+    fmt::print("\nprofile of a decode step, concurrency {}: {}\n", run.concurrency,
+               target.is_cpu() ? "each operation by the clock" : "each operation between two events of the GPU");
     TextTable table("<<>>>>>>");
     table.add({"op", "row", "count", "us", "% time", "MB", "GB/s", "% band"});
     for (const ProfileLine& line : lines) {
@@ -357,6 +365,8 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
     record["counted"] = counted_by(runs);
     record["flags"] = flags_json(settings);
 
+    if (!flags.routing.empty()) TRY_VOID(write_file(flags.routing, routing_text(counted_experts(*target.session))));
+
     // Which experts are read is known by running a step; bytes and rows of the others are recorded.
     for (BenchRun& run : runs) {
         const bool routed = run.expected_distinct_experts > 0;
@@ -366,7 +376,7 @@ Result<int> bench(const BenchFlags& flags, const Settings& settings) {
         run.measured_distinct_experts = mean_distinct_experts(program);
         if (!flags.profile || run.prompt_tokens != flags.prompt_tokens.front()) continue;
         record["profile"].push_back(profile_json(run.concurrency, program));
-        if (!flags.json) print_profile(run, program, quantile(run.bandwidths, 0.5));
+        if (!flags.json) print_profile(run, program, target.device, quantile(run.bandwidths, 0.5));
     }
     for (const BenchRun& run : runs) record["runs"].push_back(json_of(run));
     if (!flags.json && counted_by(runs) != "token ids") fmt::print("tokens counted by {}\n", counted_by(runs));
@@ -443,6 +453,9 @@ void add_bench(CLI::App& program, Action& action) {
         ->capture_default_str()
         ->check(in_range<int64_t>(2, 1 << 24));
     verb.add_flag("--profile", flags->profile, "Time, bytes and bandwidth of each operation of a decode step");
+    verb.add_option("--write-routing", flags->routing,
+                    "How often each expert was chosen by the tokens of all rounds, for audit --routing")
+        ->type_name("FILE");
     verb.add_option("--svg", flags->svg, "Tokens/s against concurrency, with the ceiling, as a picture")
         ->type_name("FILE");
     verb.add_flag("--json", flags->json, "One JSON record on stdout");

@@ -98,6 +98,11 @@ double probe_bandwidth(Session& session) {
     return measured ? *measured * 1e9 : session.bandwidth();
 }
 
+ops::ExpertCounts::Lists counted_experts(Session& session) {
+    wait_idle(session);
+    return session.executor().expert_counts();
+}
+
 Result<ops::Program> profile_decode(Session& session, int64_t concurrency, int64_t prompt_tokens, uint64_t seed) {
     wait_idle(session);
     const engine::ExecutorLimits& limits = session.executor().limits();

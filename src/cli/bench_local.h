@@ -4,6 +4,7 @@
 #include "base/result.h"
 #include "cli/bench_timing.h"
 #include "cli/session.h"
+#include "ops/moe/expert_counts.h"
 #include "ops/program.h"
 
 #include <cstdint>
@@ -25,7 +26,10 @@ Result<std::vector<StreamTimes>> run_local(Session& session, std::span<const std
 // is asked around every round; a GPU's memory is its own, and is probed once. Waits until the engine is idle.
 double probe_bandwidth(Session& session);
 
-// A decode step of `concurrency` sequences, each operation waited for: the fastest of several, with the experts that
+// How often each expert was chosen since ModelExecutor::count_experts(). Waits until the engine is idle.
+ops::ExpertCounts::Lists counted_experts(Session& session);
+
+// A decode step of `concurrency` sequences, each operation timed: the fastest of several, with the experts that
 // were really read. Waits until the engine is idle. Errors: internal: an operation ran by another row than the one that
 // is recorded for it, which is what audit and the ceiling are made from.
 Result<ops::Program> profile_decode(Session& session, int64_t concurrency, int64_t prompt_tokens, uint64_t seed);

@@ -80,7 +80,8 @@ Plan lay_out(const PlanInput& input, const Budget& budget, const Shape& shape) {
                               fmt::format("{} slots, {} each", shape.sequences, describe_bytes(input.slot_bytes))});
     plan.lines.push_back({"a step's scratch", input.step_bytes(shape.sequences, shape.context),
                           "activations and logits of the largest step"});
-    if (input.graph_bytes > 0) plan.lines.push_back({"graphs", input.graph_bytes, "captured steps"});
+    if (const uint64_t graphs = input.graph_bytes ? input.graph_bytes(shape.sequences, shape.context) : 0; graphs > 0)
+        plan.lines.push_back({"graphs", graphs, "captured steps in the driver, as many as are kept; an estimate"});
     if (input.context_bytes > 0)
         plan.lines.push_back({"CUDA context", input.context_bytes, "what the driver takes for a process"});
     Total total;

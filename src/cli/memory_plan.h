@@ -28,7 +28,8 @@ struct PlanInput {
     // Activations, scratch and logits of the largest step with so many sequences and so long a context.
     std::function<uint64_t(uint64_t sequences, uint64_t context)> step_bytes;
 
-    uint64_t graph_bytes = 0;    // captured steps
+    // What a GPU's driver takes for the steps that are captured, at most; null: nothing.
+    std::function<uint64_t(uint64_t sequences, uint64_t context)> graph_bytes;
     uint64_t context_bytes = 0;  // of the CUDA context, where the reading was not taken behind it
 
     std::optional<uint64_t> budget_bytes;  // --memory-budget

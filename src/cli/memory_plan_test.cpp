@@ -11,6 +11,7 @@ namespace nibble::cli {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr uint64_t kMiB = uint64_t{1} << 20, kGiB = uint64_t{1} << 30;
 
@@ -24,6 +25,7 @@ PlanInput small_model() {
             .slot_bytes = 0,
             .model_context = 8192,
             .step_bytes = [](uint64_t sequences, uint64_t) { return 40 * kMiB + sequences * 200'000; },
+            .graph_bytes = {},
             .budget_bytes = {},
             .share_bytes = {},
             .kv_bytes = {},
@@ -65,6 +67,23 @@ TEST(Plan, RefusesTheContextThatWasAskedForLineByLine) {
     EXPECT_THAT(plan.error().message, HasSubstr("keys and values"));
     EXPECT_THAT(plan.error().message, HasSubstr("512 pages of 16 tokens"));
     EXPECT_THAT(plan.error().message, HasSubstr("together"));
+}
+
+TEST(Plan, TheGraphsOfAGpuHaveALineAndTakeTheirPartOfTheBudget) {
+    PlanInput input = with_memory(8 * kGiB, 2 * kGiB);
+    const auto without = make_plan(input);
+    input.graph_bytes = [](uint64_t sequences, uint64_t) { return sequences * kMiB; };
+    const auto with = make_plan(input);
+    ASSERT_TRUE(without && with);
+    EXPECT_THAT(describe(*without), Not(HasSubstr("graphs")));
+    EXPECT_THAT(describe(*with), HasSubstr("graphs"));
+    EXPECT_LE(with->total_bytes, with->budget_bytes);
+    EXPECT_EQ(with->lines[3].bytes, with->sequences * kMiB);
+    input.budget_bytes = without->total_bytes;
+    input.sequences = static_cast<uint64_t>(without->sequences);
+    const auto tight = make_plan(input);
+    ASSERT_TRUE(tight);
+    EXPECT_LT(tight->pages, without->pages);
 }
 
 TEST(Plan, TakesFewerSequencesRatherThanNone) {

@@ -114,6 +114,7 @@ PlanInput plan_input(const ModelOutline& outline, const ModelFlags& flags, uint6
                                 *model, device, step_options(flags, model->spec(), sequences, context));
                             return static_cast<uint64_t>(memory.total_bytes() - memory.state_bytes);
                         },
+                    .graph_bytes = {},
                     .context_bytes = behind_context ? 0 : kCudaContext_bytes,
                     .budget_bytes = unsigned_of(flags.memory_budget_bytes),
                     .share_bytes = {},
@@ -121,6 +122,12 @@ PlanInput plan_input(const ModelOutline& outline, const ModelFlags& flags, uint6
                     .context = unsigned_of(flags.max_model_len),
                     .sequences = unsigned_of(flags.max_num_seqs),
                     .default_sequences = default_sequences};
+    if (!device.is_cpu())
+        input.graph_bytes = [model, flags, operations = static_cast<int64_t>(outline.decode.steps.size())](
+                                uint64_t sequences, uint64_t context) {
+            return static_cast<uint64_t>(engine::ModelExecutor::graph_bytes(
+                model->spec(), step_options(flags, model->spec(), sequences, context), operations));
+        };
     if (flags.gpu_memory_utilization && !input.budget_bytes)
         input.share_bytes =
             static_cast<uint64_t>(*flags.gpu_memory_utilization * static_cast<double>(input.memory.total_bytes));

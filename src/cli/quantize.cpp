@@ -5,9 +5,11 @@
 #include "checkpoint/quantizer.h"
 #include "cli/calibration.h"
 #include "cli/flags.h"
+#include "cli/known_devices.h"
 #include "cli/option_checks.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
+#include "cli/token_bytes.h"
 #include "cli/verb.h"
 #include "cli/version.h"
 #include "device/device.h"
@@ -47,13 +49,13 @@ Result<std::optional<Encoding>> optional_encoding(const std::string& text, std::
     return std::optional(encoding);
 }
 
-// Memory that one decoded token reads and writes without context; nothing where the family is not known.
+// As audit shows it of a folder without being asked for a device; nothing where the family is not known.
 Result<int64_t> bytes_per_token(std::shared_ptr<const checkpoint::Checkpoint> checkpoint) {
-    TRY(const device::Device device, device::find_device("cpu"));
+    const device::Device device = find_known_device(kFirstDevice)->device();
     model::LoadOptions load;
     load.source = model::LoadOptions::Source::headers;
     TRY(const std::unique_ptr<model::Model> outline, model::load(std::move(checkpoint), device, load));
-    return model::record(*outline, device, 1, 1, 0).total().memory_bytes();
+    return token_bytes(*outline, device);
 }
 
 // Modules of one role and shape and encoding, for a table that a model of 6,000 matrices fits in.

@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "base/in_quotes.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -97,6 +98,14 @@ Result<ops::RoutingModel> read_routing_file(const std::string& path, const ops::
     } catch (const std::exception& failure) {
         return error(ErrorCode::usage, "{}: not JSON: {}", path, failure.what());
     }
+}
+
+std::string routing_text(const ops::ExpertCounts::Lists& counts) {
+    std::string text = "{";
+    for (const auto& [module, experts] : counts)
+        text += fmt::format("{}\n  {}: {}", text.size() > 1 ? "," : "", nlohmann::json(module).dump(),
+                            nlohmann::json(experts).dump());
+    return text + "\n}\n";
 }
 
 }  // namespace nibble::cli

@@ -1,4 +1,5 @@
-// A routing file: how often each expert of each layer was chosen, for `audit --routing`.
+// A routing file: how often each expert of each layer was chosen; `bench --write-routing` makes it for `audit
+// --routing`.
 //
 //     {"backbone.layers.1.mixer": [812, 90, …], …}
 //
@@ -7,6 +8,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "ops/moe/expert_counts.h"
 #include "ops/op.h"
 #include "ops/program.h"
 
@@ -17,5 +19,8 @@ namespace nibble::cli {
 // one_token: the Program of a single token with uniform routing, which knows the layers. Errors: usage, naming the
 // file, the layer, expected and found.
 Result<ops::RoutingModel> read_routing_file(const std::string& path, const ops::Program& one_token);
+
+// What such a file holds, a layer a line.
+std::string routing_text(const ops::ExpertCounts::Lists& counts);
 
 }  // namespace nibble::cli

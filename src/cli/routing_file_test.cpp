@@ -51,6 +51,13 @@ TEST(RoutingFile, ATokenAlwaysHasItsTopK) {
     }
 }
 
+TEST(RoutingFile, WhatIsWrittenIsRead) {
+    const auto routing = read(routing_text({{"l.0", {3, 1, 0, 4}}, {"l.1", {2, 2, 2, 2}}}));
+    ASSERT_TRUE(routing) << routing.error().message;
+    EXPECT_EQ(routing->layer_probability.at("l.0"), (std::vector<double>{0.75, 0.25, 0, 1}));
+    EXPECT_EQ(routing->layer_probability.at("l.1"), (std::vector<double>{0.5, 0.5, 0.5, 0.5}));
+}
+
 TEST(RoutingFile, IsRefusedWithTheLayerAndWhatWasExpected) {
     const std::pair<const char*, const char*> cases[] = {
         {"", "not JSON"},

@@ -42,4 +42,10 @@ void* end_capture(int index, Stream stream);
 void launch_graph(int index, Stream stream, void* graph);
 void destroy_graph(int index, void* graph);
 
+// A mark with a time. Recorded into a stream that is being captured, it is a node of the graph.
+void* create_event(int index);
+void destroy_event(int index, void* event);
+void record_event(int index, Stream stream, void* event);
+double microseconds_between(int index, void* first, void* second);  // both passed and waited for
+
 }  // namespace nibble::device::cuda

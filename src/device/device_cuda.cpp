@@ -172,4 +172,36 @@ void destroy_graph(int index, void* graph) {
     check(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "cudaGraphExecDestroy");
 }
 
+void* create_event(int index) {
+    use(index);
+    cudaEvent_t event = nullptr;
+    check(cudaEventCreate(&event), "cudaEventCreate");
+    return event;
+}
+
+void destroy_event(int index, void* event) {
+    use(index);
+    check(cudaEventDestroy(static_cast<cudaEvent_t>(event)), "cudaEventDestroy");
+}
+
+void record_event(int index, Stream stream, void* event) {
+    use(index);
+    const auto handle = static_cast<cudaStream_t>(stream.handle);
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(handle, &status), "cudaStreamIsCapturing");
+    // "External" makes the mark a node; without it a capture only remembers a dependency, and no time is taken.
+    check(cudaEventRecordWithFlags(
+              static_cast<cudaEvent_t>(event), handle,
+              status == cudaStreamCaptureStatusNone ? cudaEventRecordDefault : cudaEventRecordExternal),
+          "cudaEventRecord");
+}
+
+double microseconds_between(int index, void* first, void* second) {
+    use(index);
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(first), static_cast<cudaEvent_t>(second)),
+          "cudaEventElapsedTime");
+    return 1e3 * static_cast<double>(milliseconds);
+}
+
 }  // namespace nibble::device::cuda

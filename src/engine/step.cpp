@@ -18,7 +18,10 @@ using device::Tensor;
 constexpr int64_t kMaxTop = 20;        // log-probabilities a row
 constexpr float kGreedyBelow = 1e-5f;  // temperature
 constexpr int64_t kContextStep = 256;  // tokens
-constexpr size_t kMaxGraphs = 512;
+// Of captured steps. A graph keeps launches in the driver's memory: NVIDIA's own cache of graphs (cudax, STF) reckons
+// about 10 KB for each. No operation takes more than three (append, attention, merge; router, up, down).
+constexpr int64_t kMaxGraphs = 64;
+constexpr int64_t kLaunchesAnOperation = 3, kLaunch_bytes = 12 << 10;
 
 // Entries that one row may need: every token of the vocabulary or of its context, biases and stop ids.
 int64_t entry_capacity(const ExecutorLimits& limits) {
@@ -137,6 +140,16 @@ StepMemory ModelExecutor::measure(const model::Model& model, const device::Devic
     return memory;
 }
 
+// As many shapes as steps may have (graph_of()'s key), or as many graphs as are kept.
+int64_t ModelExecutor::graph_bytes(const model::Spec& spec, const StepOptions& options, int64_t operations) {
+    const ExecutorLimits limits = limits_of(spec, options);
+    const int64_t bounds = (limits.max_context + kContextStep - 1) / kContextStep;
+    int64_t shapes = 0;
+    for (int64_t sequences = 1; sequences <= limits.max_step_rows && shapes < kMaxGraphs; ++sequences)
+        shapes += (sequences + 1) * bounds;  // as many rows of logits, or fewer
+    return std::min(shapes, kMaxGraphs) * (operations + 1) * kLaunchesAnOperation * kLaunch_bytes;  // 1: sampling
+}
+
 Result<std::unique_ptr<ModelExecutor>> ModelExecutor::create(std::unique_ptr<const model::Model> model,
                                                              const device::Device& device, ThreadPool* threads,
                                                              const StepOptions& options) {
@@ -207,14 +220,47 @@ ops::OpContext ModelExecutor::context(ops::Mode mode, ops::Program* program) {
 
 void ModelExecutor::run(const StepPlan& plan, std::span<RowResult> results) {
     ops::OpContext run_context = context(ops::Mode::run, nullptr);
+    if (expert_counts_) run_context.expert_counts = &*expert_counts_;
     execute(run_context, plan, results);
 }
 
 ops::Program ModelExecutor::profile(const StepPlan& plan, std::span<RowResult> results) {
     ops::Program program;
+    const ops::Program recorded = model::record(*model_, device_, 1, 1, 0);
+    const auto counts = ops::ExpertCounts::create(device_, recorded);
+    CHECK(counts, "{}", counts.error().message);
+    ops::StepTimer timer(device_, static_cast<int64_t>(recorded.steps.size()) + 1);  // and sampling
     ops::OpContext profile_context = context(ops::Mode::profile, &program);
+    profile_context.timer = &timer;
+    profile_context.expert_counts = &*counts;
     execute(profile_context, plan, results);
+    timer.read_into(program);
+    ops::set_experts_read(program, counts->read(stream_));
     return program;
+}
+
+Result<void> ModelExecutor::count_experts() {
+    graphs_.clear();  // they were captured without
+    TRY(expert_counts_, ops::ExpertCounts::create(device_, model::record(*model_, device_, 1, 1, 0)));
+    return {};
+}
+
+ops::ExpertCounts::Lists ModelExecutor::expert_counts() const {
+    return expert_counts_ ? expert_counts_->read(stream_) : ops::ExpertCounts::Lists();
+}
+
+// The place of a shape's graph; the one that was not used for longest gives way.
+device::Graph& ModelExecutor::graph_of(const std::array<int64_t, 3>& shape, bool& first) {
+    auto at = graphs_.find(shape);
+    first = at == graphs_.end();
+    if (first) {
+        if (static_cast<int64_t>(graphs_.size()) >= kMaxGraphs)
+            graphs_.erase(std::min_element(graphs_.begin(), graphs_.end(),
+                                           [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+        at = graphs_.try_emplace(shape).first;
+    }
+    at->second.used = ++launches_;
+    return at->second.graph;
 }
 
 void ModelExecutor::execute(ops::OpContext& context, const StepPlan& plan, std::span<RowResult> results) {
@@ -231,16 +277,18 @@ void ModelExecutor::execute(ops::OpContext& context, const StepPlan& plan, std::
         sample(context, part);
     };
     const ops::Sequences& s = batch.sequences;
+    device::Graph profiled;
     // A step that differs from an earlier one in its arrays' contents alone is a graph by its second time.
-    if (!device_.is_cpu() && context.mode == ops::Mode::run && forced_.empty() && s.max_rows == 1 && part.end == rows &&
-        part.entries == 0) {
-        if (graphs_.size() >= kMaxGraphs) graphs_.clear();
-        const auto [at, first] = graphs_.try_emplace({s.count, rows, s.max_context});
-        if (!first && at->second.empty()) at->second = device::Graph::capture(device_, stream_, work);
+    if (!device_.is_cpu() && forced_.empty() && s.max_rows == 1 && part.end == rows && part.entries == 0) {
+        bool first = false;
+        device::Graph& kept = graph_of({s.count, rows, s.max_context}, first);
+        // That of a profiled step has its marks in it, so it serves this step alone.
+        device::Graph& graph = context.mode == ops::Mode::profile ? profiled : kept;
+        if (!first && graph.empty()) graph = device::Graph::capture(device_, stream_, work);
         if (first)
             work();
         else
-            at->second.launch(stream_);
+            graph.launch(stream_);
     } else {
         work();
     }

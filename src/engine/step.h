@@ -12,12 +12,14 @@
 #include "engine/staging.h"
 #include "engine/token_counts.h"
 #include "model/model.h"
+#include "ops/moe/expert_counts.h"
 #include "ops/sample/sample.h"
 
 #include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace nibble::engine {
@@ -46,6 +48,9 @@ class ModelExecutor final : public Executor {
 public:
     // Touches no memory of the device; for the plan.
     static StepMemory measure(const model::Model& model, const device::Device& device, const StepOptions& options);
+    // What a GPU's driver takes beside that for captured steps, when as many are kept as ever will be. operations: of a
+    // recorded step. An estimate, for the driver does not tell.
+    static int64_t graph_bytes(const model::Spec& spec, const StepOptions& options, int64_t operations);
 
     // `threads` (null: one thread) must outlive the executor. Errors: does_not_fit.
     static Result<std::unique_ptr<ModelExecutor>> create(std::unique_ptr<const model::Model> model,
@@ -56,8 +61,14 @@ public:
 
     const ExecutorLimits& limits() const override { return limits_; }
     void run(const StepPlan& plan, std::span<RowResult> results) override;
-    // The same step, each operation timed: what ran, in order.
+    // The same step, each operation timed: what ran, in order, and of routed layers how many experts were read.
+    // Allocates what that takes.
     ops::Program profile(const StepPlan& plan, std::span<RowResult> results);
+    // From here on run() counts which experts the tokens of its steps chose. For who measures; called while the engine
+    // is idle. Errors: does_not_fit.
+    Result<void> count_experts();
+    // So far; waits for the device. Empty: nothing is counted, or the model has no routed layer.
+    ops::ExpertCounts::Lists expert_counts() const;
     // The same step without sampling: the logits of every token after which a prompt's token is known
     // (StepRow::prompt_logprobs), in order, [rows, V] on the host. For who measures the model itself.
     // observer: sees what matrices are multiplied with.
@@ -83,6 +94,7 @@ private:
                   device::Buffer logits, device::Buffer hidden, Staging staging);
 
     void execute(ops::OpContext& context, const StepPlan& plan, std::span<RowResult> results);
+    device::Graph& graph_of(const std::array<int64_t, 3>& shape, bool& first);
     model::Batch stage(const StepPlan& plan);
     void stage_pages(int64_t b, const StepRow& row);
     // Rows [begin, end) of the wanted ones, whose entries were staged together.
@@ -106,9 +118,15 @@ private:
     const device::Buffer logits_;  // [max_logit_rows, V] f32
     const device::Buffer hidden_;  // [max_step_tokens, H] of the activation, or nothing
     device::Stream stream_;
-    // Decode steps by (sequences, rows of logits, bound of the context); empty: seen once.
-    std::map<std::array<int64_t, 3>, device::Graph> graphs_;
+    // Decode steps by (sequences, rows of logits, bound of the context).
+    struct StepGraph {
+        device::Graph graph;  // empty: the shape was seen once
+        uint64_t used = 0;    // the launch that was its last
+    };
+    std::map<std::array<int64_t, 3>, StepGraph> graphs_;
+    uint64_t launches_ = 0;
     ops::ForcedRows forced_;
+    std::optional<ops::ExpertCounts> expert_counts_;
 
     Staging staging_;
     Staged<int32_t> tokens_, positions_;     // [max_step_tokens]

@@ -368,6 +368,18 @@ TEST(ModelExecutor, MeasuresWhatItAllocates) {
     EXPECT_EQ(executor(options)->limits().max_logit_rows, 10);
 }
 
+TEST(ModelExecutor, GraphsArePlannedForTheStepsThatThereCanBeAndNoMoreThanAreKept) {
+    const PageModel model;  // with a context of 200: one bound
+    const auto bytes = [&](int64_t sequences) {
+        return ModelExecutor::graph_bytes(model.spec(), {.pages = 4000, .max_sequences = sequences}, 9);
+    };
+    const int64_t one = bytes(1) / 2;  // with its row of logits, or without
+    EXPECT_GT(one, (9 + 1) * 10'000);
+    EXPECT_EQ(bytes(2), (2 + 3) * one);
+    EXPECT_EQ(bytes(64), 64 * one);
+    EXPECT_EQ(bytes(1024), 64 * one);
+}
+
 TEST(ModelExecutor, ManyEntriesAreSampledInSeveralCalls) {
     // 70 sequences with a bias (of nothing) for every token: more than the entries of one call.
     Request r = request({1, 2, 3}, 2);

@@ -22,8 +22,4 @@ void append_step(OpContext& context, ProgramStep step) {
     context.program->scratch_peak_bytes = std::max(context.program->scratch_peak_bytes, context.arena->peak_bytes());
 }
 
-void wait_for(OpContext& context) {
-    device::synchronize(*context.device, context.stream);
-}
-
 }  // namespace nibble::ops

@@ -2,7 +2,7 @@
 //
 // An op is an args struct (the contract) and a table of rows in order of preference. select() is pure: first row whose
 // device and predicate accept the problem, or the row forced by name. dispatch() runs that row, records it, or does
-// both with a clock. Ops neither allocate outside the arena, nor synchronise, nor choose a stream.
+// both with a timer. Ops neither allocate outside the arena, nor synchronise, nor choose a stream.
 #pragma once
 
 #include "base/check.h"
@@ -12,8 +12,8 @@
 #include "device/stream.h"
 #include "device/tensor.h"
 #include "ops/program.h"
+#include "ops/step_timer.h"
 
-#include <chrono>
 #include <map>
 #include <span>
 #include <string>
@@ -28,7 +28,7 @@ using device::Tensor;
 enum class Mode : uint8_t {
     run,      // launch
     record,   // nothing runs: append to the program
-    profile,  // launch, wait, and append with the time taken
+    profile,  // launch between two marks of the timer, and append
 };
 
 // How many experts a routed layer reads for T tokens when nothing is measured: uniform independent routing. A measured
@@ -43,6 +43,7 @@ struct RoutingModel {
 using ForcedRows = std::map<std::string, std::string, std::less<>>;
 
 class InputObserver;  // input_observer.h
+class ExpertCounts;   // moe/expert_counts.h
 
 // What every op is given beside its arguments. One per engine thread; passed down, never stored.
 struct OpContext {
@@ -52,13 +53,15 @@ struct OpContext {
     device::Arena* arena = nullptr;  // activations and scratch of this step
     Mode mode = Mode::run;
     Program* program = nullptr;  // record and profile
+    StepTimer* timer = nullptr;  // profile
     const RoutingModel* routing = nullptr;
     const ForcedRows* forced = nullptr;
     std::string_view module;         // the module whose ops are being called
     DType activation = DType::bf16;  // of what projections read: bf16, or f32 to compare with a float32 reference
 
-    InputObserver* observer = nullptr;  // calibration only: sees what matrices are multiplied with
-    bool nvfp4_activations = false;     // W4A4, emulated on the CPU to measure it (nvfp4_activations.h)
+    InputObserver* observer = nullptr;            // calibration only: sees what matrices are multiplied with
+    const ExpertCounts* expert_counts = nullptr;  // run and profile: routed layers add to it which experts they chose
+    bool nvfp4_activations = false;               // W4A4, emulated on the CPU to measure it (nvfp4_activations.h)
 
     // Of the residual stream: on the CPU float32, for its bytes are nothing beside the weights'.
     DType residual() const { return device->is_cpu() ? DType::f32 : activation; }
@@ -133,7 +136,6 @@ const Row<Args>* select(const Op<Args>& op, const Args& args, const device::Devi
 }
 
 void append_step(OpContext& context, ProgramStep step);
-void wait_for(OpContext& context);  // profile mode: until everything launched has finished
 
 template <class Args>
 void dispatch(OpContext& context, const Op<Args>& op, const Args& args) {
@@ -163,13 +165,11 @@ void dispatch(OpContext& context, const Op<Args>& op, const Args& args) {
         row->run(context, args);
         return;
     }
-    wait_for(context);
-    const auto start = std::chrono::steady_clock::now();
+    CHECK(context.timer != nullptr);
+    context.timer->start(context.stream);
     row->run(context, args);
-    wait_for(context);
-    ProgramStep step = describe();
-    step.microseconds = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
-    append_step(context, std::move(step));
+    context.timer->stop(context.stream);
+    append_step(context, describe());
 }
 
 }  // namespace nibble::ops

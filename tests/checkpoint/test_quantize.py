@@ -243,6 +243,9 @@ def test_the_search_loses_less_and_the_report_is_true(nibble, tmp_path):
             errors.setdefault(module["name"], []).append(truth)
         assert report["bytes_after"] == sum(len(blob) for _, _, blob in found.values())
         assert report["bytes_per_token_after"] < report["bytes_per_token_before"] / 2
+        for model, figure in ((folder, "before"), (out, "after")):
+            audit = json.loads(nibble("audit", model, "--json").stdout)["models"][0]
+            assert audit["steps"][0]["bytes_per_token"] == report["bytes_per_token_" + figure]
         assert nibble("eval", out, "--text", folder / "config.json", "--window", "64").returncode == 0
     assert len(errors) == 15
     assert all(searched < 0.9 * plain for plain, searched in errors.values())

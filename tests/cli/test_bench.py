@@ -108,6 +108,25 @@ def test_the_profile_names_rows_and_counts_the_experts_that_were_read(record, na
     assert sum(line["count"] for line in profile["ops"]) == len(profile["steps"])
 
 
+def test_the_routing_that_was_measured_is_what_audit_reads(nibble, record, nano, model_folder, tmp_path):
+    file = tmp_path / "routing.json"
+    record(nano, *SHORT, "--concurrency", 3, "--write-routing", file)
+    routing = json.loads(file.read_text())
+    config = json.loads((nano / "config.json").read_text())
+    assert len(routing) == config["hybrid_override_pattern"].count("E")
+    tokens = (1 + 2) * 3 * (8 + 6 - 1)  # rounds with the one that warms up; a generation's last token is not fed
+    for counts in routing.values():
+        assert len(counts) == config["n_routed_experts"]
+        assert sum(counts) == tokens * config["num_experts_per_tok"]
+    audited = nibble("audit", nano, "--routing", file, "--batch", 4, "--json")
+    assert json.loads(audited.stdout)["models"][0]["routing"] == "measured", audited.stderr
+
+    dense = nibble("bench", model_folder, *SHORT, "--write-routing", file)
+    assert dense.returncode == USAGE and "no routed layer" in dense.stderr
+    away = nibble("bench", "--url", "http://127.0.0.1:1", "--write-routing", file)
+    assert away.returncode == USAGE and "--write-routing" in away.stderr
+
+
 def test_identical_prompts_are_labelled_and_share_their_experts(record, nibble, nano):
     assert record(nano, *SHORT, "--same-prompt")["prompts"] == "identical"
     assert "IDENTICAL PROMPTS" in nibble("bench", nano, *SHORT, "--same-prompt").stdout

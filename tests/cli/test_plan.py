@@ -35,6 +35,9 @@ def test_a_config_alone_gives_the_memory_of_a_device_that_is_not_here(nibble, na
     assert plan["budget_bytes"] + plan["reserve_bytes"] == plan["device"]["available_bytes"]
     assert plan["device"]["described"] and "described and not read" in " ".join(plan["assumed"])
     assert plan["max_model_len"] == plan["model_context"] == 262144
+    # a driver keeps captured steps: some megabytes each, and no more than a few dozen
+    assert 20e6 < lines["graphs"] < 500e6
+    assert "graphs" not in {line["what"] for line in planned(nibble, nano, "--device", "cpu", "--random-weights")["lines"]}
     table = nibble("plan", nano, "--device", "gb10").stdout
     assert "described and not read" in table and str(lines["weights"]) in table
 

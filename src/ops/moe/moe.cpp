@@ -6,9 +6,9 @@
 #include "ops/moe/activation.h"
 #include "ops/moe/cpu_rows.h"
 #include "ops/moe/cuda_rows.h"
+#include "ops/moe/expert_counts.h"
 #include "ops/norm/norm.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -83,28 +83,6 @@ std::vector<WeightRead> weights(const OpContext& context, const MoeArgs& a) {
     return reads;
 }
 
-// A profiled step says which experts were read, where a recorded one expects so many.
-void count_experts(OpContext& context, const MoeArgs& a) {
-    const int64_t bytes = a.up.count * static_cast<int64_t>(sizeof(int32_t));
-    const auto counts = device::Buffer::allocate(*context.device, bytes, "counts of experts");
-    CHECK(counts, "{}", counts.error().message);
-    MoeArgs counted = a;
-    counted.expert_tokens = counts->tensor(0, DType::i32, {a.up.count});
-    moe(context, counted);
-    std::vector<int32_t> chosen(static_cast<size_t>(a.up.count));
-    device::copy_to_host(*context.device, context.stream, chosen.data(), counts->data(), bytes);
-    device::synchronize(*context.device, context.stream);
-    ProgramStep& step = context.program->steps.back();
-    Cost& cost = step.cost;
-    const auto expert_bytes = static_cast<double>(a.up.first.stored_bytes + a.down.first.stored_bytes);
-    const double expected = std::exchange(
-        cost.distinct_experts,
-        static_cast<double>(std::count_if(chosen.begin(), chosen.end(), [](int32_t tokens) { return tokens > 0; })));
-    cost.weight_bytes += static_cast<int64_t>((cost.distinct_experts - expected) * expert_bytes);
-    for (WeightRead& read : step.weights)
-        if (read.role == WeightRead::Role::routed_experts) read.read = cost.distinct_experts;
-}
-
 }  // namespace
 
 constinit const Op<MoeArgs> kMoe{.name = "moe",
@@ -144,9 +122,13 @@ void moe(OpContext& context, const MoeArgs& a) {
     CHECK(a.shared_gate.empty() || (a.shared_gate.n == 1 && a.shared_gate.k == width && !a.shared_up.empty()));
     CHECK(a.expert_tokens.empty() || (a.expert_tokens.dtype() == DType::i32 && a.expert_tokens.elements() == experts));
     if (a.x.dim(0) == 0) return;
+    if (context.expert_counts != nullptr && !context.recording() && a.expert_tokens.empty()) {
+        MoeArgs counted = a;
+        counted.expert_tokens = context.expert_counts->of(context.module);
+        if (!counted.expert_tokens.empty()) return moe(context, counted);
+    }
     observe_input(context, a.up.first.name, a.x, a.norm_weight, a.norm_eps);
     if (!a.shared_up.empty()) observe_input(context, a.shared_up.name, a.x, a.norm_weight, a.norm_eps);
-    if (context.mode == Mode::profile && a.expert_tokens.empty()) return count_experts(context, a);
     if (!a.norm_weight.empty() && context.device->is_cpu()) {  // the CPU's rows take a normed input
         device::ArenaScope scope(*context.arena);
         MoeArgs plain = a;
