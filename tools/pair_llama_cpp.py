@@ -2,6 +2,7 @@
 """nibble and llama.cpp in turns on the same model and the same random prompts: tokens a second, and the ratio of each pair.
 
     pair_llama_cpp.py --nibble build/cpu/nibble --model FOLDER [--gguf FILE] [--pairs N] [--threads N] [--prompt N] [--output N]
+    pair_llama_cpp.py --nibble build/cpu/nibble --model OUT --gguf OUT/model.gguf --random-weights   (OUT of nano_shapes.py)
 
 A pair is one run of each, nibble first and llama.cpp first in turn, so that what the machine does meanwhile meets both.
 Prompts are distinct random ids; both decode greedily, whatever comes, for the same number of tokens. Both count the time
@@ -30,6 +31,7 @@ def nibble_run(arguments, seed: int) -> tuple[float, float, float]:
     command = [
         arguments.nibble, "bench", arguments.model, "--device", "cpu", "--threads", str(arguments.threads), "--repeats", "1",
         "--prompt-tokens", str(arguments.prompt), "--output-tokens", str(arguments.output), "--seed", str(seed), "--json",
+        *(["--random-weights"] if arguments.random_weights else []),
     ]  # fmt: skip
     run = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["runs"][0]
     return run["decode_tokens_per_second"]["median"], run["prefill_tokens_per_second"]["median"], run["share_of_bandwidth"]
@@ -68,6 +70,7 @@ def main() -> int:
     parser.add_argument("--nibble", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--random-weights", action="store_true", help="nibble's model is a config alone")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--prompt", type=int, default=128)
