@@ -58,8 +58,6 @@ def test_help_goes_to_stdout(nibble, arguments):
     [
         ((), "expected a verb (serve, run"),
         (("fly",), "fly"),
-        (("serve",), "MODEL"),
-        (("run",), "MODEL"),
         (("serve", "m", "--no-such-flag"), "--no-such-flag"),
         (("serve", "m", "--port", "99999"), "--port"),
         (("serve", "m", "--port", "eighty"), "--port"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -117,6 +118,117 @@ def test_tasks_are_counted_and_gates_decide_the_exit_code(nibble, folders, tmp_p
     assert "3 of 4" in missed.stdout
     missed = nibble("eval", one, "--text", text, "--window", "99", "--max-ppl", "1.5", "--max-kl", "1", "--against", one)
     assert missed.returncode == GATE and "--max-ppl 1.5" in missed.stderr and "--max-kl" not in missed.stderr
+
+
+CALL = "<tool_call>\n<function=weather>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>"
+THOUGHT = 'It is one.</think>{"b": [true], "a": 1.0}'
+
+
+@pytest.fixture(scope="module")
+def speaker(tmp_path_factory):
+    """A model that says CALL after '>', where its template leaves it without thinking, and THOUGHT after a newline."""
+    folder = tiny_model.write(tmp_path_factory.mktemp("speaker") / "speaker", vocab_size=261)
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())
+    for token, content in ((259, CALL), (260, THOUGHT)):
+        added = vocabulary["added_tokens"][0] | {"id": token, "content": content, "special": False}
+        vocabulary["added_tokens"].append(added)
+    (folder / "tokenizer.json").write_text(json.dumps(vocabulary))
+    weights = tiny_model.tensors(tiny_model.config(vocab_size=261))
+    for name, values in weights.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            values[:] = 0
+    ids = vocabulary["model"]["vocab"]
+    following = {ids[">"]: 259, 259: 2, ids["Ċ"]: 260, 260: 2}
+    table, head = weights["model.embed_tokens.weight"], weights["lm_head.weight"]
+    for token, after in following.items():
+        table[token] = np.sign(table[token])
+    head[:] = 0
+    for after in set(following.values()):
+        head[after] = sum(table[token] for token, its in following.items() if its == after)
+    tiny_model.write_safetensors(folder / "model.safetensors", weights)
+    return folder
+
+
+def test_tasks_hold_tools_calls_json_and_thinking(nibble, source, speaker, tmp_path):
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "weather", "description": "d", "parameters": parameters}}]
+    user = {"role": "user", "content": "weather?"}
+    call = {"name": "weather", "arguments": {"city": "Oslo"}}
+    earlier = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+    history = [user, {"role": "assistant", "content": "", "tool_calls": [earlier]}, {"role": "tool", "content": "rain"}, user]
+    lines = [
+        ({"messages": [user], "tools": tools, "thinking": False, "calls": [call]}, True),
+        ({"messages": history, "tools": tools, "thinking": False, "calls": [call]}, True),
+        ({"messages": [user], "tools": tools, "thinking": False, "calls": [call | {"arguments": {"city": "Bergen"}}]}, False),
+        ({"messages": [user], "tools": tools, "thinking": False, "calls": []}, False),
+        ({"prompt": "weather?", "thinking": False, "answer": CALL}, True),  # without tools it is text
+        ({"prompt": "one?", "thinking": True, "match": "json", "answer": {"a": 1, "b": [True]}}, True),
+        ({"prompt": "one?", "thinking": True, "match": "json", "answer": {"a": 1, "b": [False]}}, False),
+        ({"prompt": "one?", "thinking": True, "match": "starts", "answer": "{", "max_tokens": 1}, True),
+    ]
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text("".join(json.dumps(line) + "\n" for line, _ in lines))
+    flags = ["--tasks", tasks, "--chat-template", source / "tests/data/templates/nemotron_like.jinja", "--activation", "f32"]
+    answers = evaluated(nibble, speaker, *flags)["tasks"]["answers"]
+    assert [answer["right"] for answer in answers] == [right for _, right in lines], answers
+    assert answers[0]["calls"] == [call]
+    tasks.write_text(json.dumps({"messages": [user], "tools": [{"type": "function"}], "calls": []}))
+    result = nibble("eval", speaker, *flags)
+    assert result.returncode != OK and "tasks.jsonl:1: tools[0].function" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def drafter(source, tmp_path_factory):
+    """A golden checkpoint with a draft block, without template; prompts; and which drafts are right by its golden."""
+    golden, folder = source / "tests/golden/lightning-mixed", tmp_path_factory.mktemp("drafter") / "lightning"
+    shutil.copytree(golden, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    stored = json.loads((golden / "golden.json").read_text())
+    ends = json.loads((golden / "generation_config.json").read_text())["eos_token_id"]
+    prompts, expected = [], []
+    for prompt, draft in zip(stored["prompts"], stored["draft"], strict=True):
+        chosen = [step["token"] for step in prompt["greedy"]]
+        end = next((i for i, token in enumerate(chosen) if token in [*ends, 2, 11]), len(chosen) - 1) + 1
+        proposals = draft["first"]["top_ids"][len(prompt["tokens"]) - 1 :]
+        margins = [best[0] - best[1] for best in draft["first"]["top_logprobs"][len(prompt["tokens"]) - 1 :]]
+        assert all(margin > 1e-4 for margin in margins)
+        prompts.append({"prompt": prompt["text"], "task": str(len(prompt["tokens"]) % 2)})
+        expected.append((sum(proposals[i][0] == chosen[i + 1] for i in range(end - 1)), end - 1))
+    file = folder.parent / "prompts.jsonl"
+    file.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    return folder, file, expected
+
+
+@pytest.mark.parametrize("flags", [[], ["--max-num-seqs", "1", "--max-num-batched-tokens", "7"], ["--kv-cache-memory", "1MiB"]])
+def test_drafts_are_accepted_as_the_golden_says(nibble, drafter, flags):
+    folder, prompts, expected = drafter
+    found = evaluated(nibble, folder, "--tasks", prompts, "--draft", "--activation", "f32", "--max-tokens", "32", *flags)["draft"]
+    assert [(answer["accepted"], answer["proposed"]) for answer in found["answers"]] == expected
+    accepted, proposed = (sum(column) for column in zip(*expected, strict=True))
+    assert (found["accepted"], found["proposed"]) == (accepted, proposed)
+    assert found["acceptance"] == pytest.approx(accepted / proposed)
+    assert 0 < found["acceptance"] < 1 and set(found["by_task"]) == {"0", "1"}
+
+
+def test_acceptance_is_a_gate_and_wants_a_draft_block(nibble, drafter, folders, source, tmp_path):
+    folder, prompts, _ = drafter
+    flags = ["--tasks", prompts, "--draft", "--max-tokens", "32"]
+    assert nibble("eval", folder, *flags, "--min-acceptance", "0.5").returncode == OK
+    missed = nibble("eval", folder, *flags, "--min-acceptance", "0.99")
+    assert missed.returncode == GATE and "--min-acceptance 0.99" in missed.stderr and "drafts accepted" in missed.stdout
+    for model in (folders[0], source / "tests/golden/nano-nvfp4"):
+        result = nibble("eval", model, *flags)
+        assert result.returncode == 3 and "no draft block" in result.stderr
+    for arguments in (["--draft"], ["--tasks", prompts, "--min-acceptance", "0.5"], [*flags, "--min-accuracy", "0.5"]):
+        assert nibble("eval", folder, *arguments).returncode == USAGE
+    # In 4 bits the block is still one, and its router as it was.
+    (tmp_path / "rules").write_text("mtp.* nvfp4\n")
+    result = nibble("quantize", folder, tmp_path / "out", "--scheme", tmp_path / "rules", "--modules")
+    assert result.returncode == OK and "eh_proj" in result.stdout and ".gate " not in result.stdout, result.stderr
+    four_bits = evaluated(nibble, tmp_path / "out", *flags)["draft"]["acceptance"]
+    assert four_bits > 0.5
 
 
 def test_w4a4_needs_input_scales_and_loses_more(nibble, folders, tmp_path):
