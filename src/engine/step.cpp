@@ -19,9 +19,9 @@ constexpr int64_t kMaxTop = 20;        // log-probabilities a row
 constexpr float kGreedyBelow = 1e-5f;  // temperature
 constexpr int64_t kContextStep = 256;  // tokens
 // Of captured steps. A graph keeps launches in the driver's memory: NVIDIA's own cache of graphs (cudax, STF) reckons
-// about 10 KB for each. No operation takes more than three (append, attention, merge; router, up, down).
+// about 10 KB for each. No operation takes more than four (a batch's experts: router, up, down, sum).
 constexpr int64_t kMaxGraphs = 64;
-constexpr int64_t kLaunchesAnOperation = 3, kLaunch_bytes = 12 << 10;
+constexpr int64_t kLaunchesAnOperation = 4, kLaunch_bytes = 12 << 10;
 
 // Entries that one row may need: every token of the vocabulary or of its context, biases and stop ids.
 int64_t entry_capacity(const ExecutorLimits& limits) {
