@@ -26,6 +26,10 @@ void add_size(CLI::App& verb, const char* name, std::optional<int64_t>& bytes, c
 
 }  // namespace
 
+int64_t step_tokens(const ModelFlags& flags, const device::Device& device) {
+    return flags.max_num_batched_tokens.value_or(device.is_cpu() ? 512 : 2048);
+}
+
 void add_model_flags(CLI::App& verb, ModelFlags& flags) {
     verb.add_option("model", flags.model, "demo, a folder, or org/name[@revision] in the Hugging Face cache")
         ->type_name("");
@@ -44,7 +48,7 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
         ->check(in_range(int64_t{1}, int64_t{65536}))
         ->type_name("N");
     verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "Tokens of one step: how prompts are cut")
-        ->capture_default_str()
+        ->default_str("512; 2048 on a GPU")
         ->check(in_range(int64_t{1}, int64_t{65536}))
         ->type_name("N");
     add_size(verb, "--memory-budget", flags.memory_budget_bytes, "Everything together stays below it");

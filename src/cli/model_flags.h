@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "device/device.h"
 
 #include <cstdint>
 #include <optional>
@@ -18,8 +19,7 @@ struct ModelFlags {
     std::string device = "auto";
     int threads = 0;  // 0: the physical cores
 
-    std::optional<int64_t> max_model_len, max_num_seqs;
-    int64_t max_num_batched_tokens = 512;
+    std::optional<int64_t> max_model_len, max_num_seqs, max_num_batched_tokens;
     std::optional<int64_t> memory_budget_bytes, kv_cache_bytes;
     std::optional<double> gpu_memory_utilization;
     std::string kv_cache_dtype = "auto", activation = "bf16";
@@ -31,6 +31,9 @@ struct ModelFlags {
     std::string config;  // a file that complete_flags() reads
     bool print_config = false;
 };
+
+// Tokens of one step, unless the flags say: what a GPU needs to be busy with a prompt, what a CPU does in a moment.
+int64_t step_tokens(const ModelFlags& flags, const device::Device& device);
 
 // Binds the flags; `flags` outlives the parsing.
 void add_model_flags(CLI::App& verb, ModelFlags& flags);

@@ -27,12 +27,12 @@ Result<DType> kv_dtype(const ModelFlags& flags) {
 }
 
 // For measuring: as many pages as the sequences could ever use.
-engine::StepOptions step_options(const ModelFlags& flags, const model::Spec& spec, uint64_t sequences,
-                                 uint64_t context) {
+engine::StepOptions step_options(const ModelFlags& flags, const device::Device& device, const model::Spec& spec,
+                                 uint64_t sequences, uint64_t context) {
     const auto page_size = static_cast<uint64_t>(spec.state.page_size);
     return {.pages = static_cast<int64_t>((context + page_size - 1) / page_size * sequences),
             .max_sequences = static_cast<int64_t>(sequences),
-            .max_step_tokens = flags.max_num_batched_tokens,
+            .max_step_tokens = step_tokens(flags, device),
             .max_context = static_cast<int64_t>(context)};
 }
 
@@ -111,7 +111,7 @@ PlanInput plan_input(const ModelOutline& outline, const ModelFlags& flags, uint6
                     .step_bytes =
                         [model, device, flags](uint64_t sequences, uint64_t context) {
                             const engine::StepMemory memory = engine::ModelExecutor::measure(
-                                *model, device, step_options(flags, model->spec(), sequences, context));
+                                *model, device, step_options(flags, device, model->spec(), sequences, context));
                             return static_cast<uint64_t>(memory.total_bytes() - memory.state_bytes);
                         },
                     .graph_bytes = {},
@@ -123,10 +123,10 @@ PlanInput plan_input(const ModelOutline& outline, const ModelFlags& flags, uint6
                     .sequences = unsigned_of(flags.max_num_seqs),
                     .default_sequences = default_sequences};
     if (!device.is_cpu())
-        input.graph_bytes = [model, flags, operations = static_cast<int64_t>(outline.decode.steps.size())](
+        input.graph_bytes = [model, device, flags, operations = static_cast<int64_t>(outline.decode.steps.size())](
                                 uint64_t sequences, uint64_t context) {
             return static_cast<uint64_t>(engine::ModelExecutor::graph_bytes(
-                model->spec(), step_options(flags, model->spec(), sequences, context), operations));
+                model->spec(), step_options(flags, device, model->spec(), sequences, context), operations));
         };
     if (flags.gpu_memory_utilization && !input.budget_bytes)
         input.share_bytes =

@@ -157,7 +157,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
         engine::ModelExecutor::create(std::move(model), device, session->threads_.get(),
                                       {.pages = session->plan_.pages,
                                        .max_sequences = session->plan_.sequences,
-                                       .max_step_tokens = flags.max_num_batched_tokens,
+                                       .max_step_tokens = step_tokens(flags, device),
                                        .max_context = session->plan_.context}));
     session->executor_ = executor.get();
     const int64_t sequences = session->plan_.sequences;
@@ -166,7 +166,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
         engine::EngineOptions{.max_context = session->plan_.context,
                               .max_sequences = sequences,
                               .max_queue = options.max_queue > 0 ? options.max_queue : 4 * sequences,
-                              .max_step_tokens = flags.max_num_batched_tokens});
+                              .max_step_tokens = step_tokens(flags, device)});
 
     server::ServedModel& served = session->served_;
     served.names = options.served_names.empty() ? served_names(flags.model, folder) : options.served_names;
