@@ -131,6 +131,10 @@ void run_row(const Op<Args>& op, const Row<Args>& row, const Args& args, const d
     const int64_t scratch = row.scratch_bytes != nullptr ? row.scratch_bytes(args, device) : 0;
     auto buffer = device::Buffer::allocate(device, scratch, "scratch");
     ASSERT_TRUE(buffer) << buffer.error().message;
+    // Scratch holds anything: here numbers that are none.
+    const std::vector<std::byte> anything(static_cast<size_t>(scratch), std::byte{0xFF});
+    device::copy_to_device(device, {}, buffer->data(), anything.data(), scratch);
+    device::synchronize(device, {});
     device::Arena arena(std::move(*buffer));
     OpContext context{.device = &device, .threads = threads, .arena = &arena, .activation = activation};
     context.module = op.name;

@@ -34,6 +34,21 @@ constexpr bool gemm_is_wide(int rows, int blocks) {
 constexpr int gemm_threads(int rows, int blocks) {
     return (kGemmWarps + (gemm_is_wide(rows, blocks) ? 4 : 1)) * 32;
 }
+// CTAs that share a multiprocessor: with eight columns the conversion needs all the warps there are.
+constexpr int gemm_ctas(int blocks) {
+    return blocks == 1 ? 2 : 1;
+}
+
+// Columns in the order of a block's copies: [block][k tile][column of the block][144 bytes]. A stage's are then one
+// bulk copy (a small one costs as much as a large one), and 144 bytes lead to all banks. Few columns are copied one by
+// one instead, from where they lie, [k tile][128 bytes].
+inline constexpr int kPackedColumnBytes = kTokenTileBytes + 16;
+__host__ __device__ constexpr int64_t packed_block_bytes(int64_t k_tiles, int columns) {
+    return k_tiles * columns * kPackedColumnBytes;
+}
+constexpr bool gemm_is_packed(int blocks) {
+    return blocks > 1;
+}
 
 // How a CTA takes them: a ring stage holds `group` chains whole, or of one chain `span` of its stages and `piece` tiles
 // of its share; that is `slots` tiles a row.
@@ -43,9 +58,15 @@ struct GemmPlan {
     int group, span, piece, slots, depth;
     uint32_t sixteen;  // 16 (tile_stream.cuh)
 
-    __host__ __device__ constexpr int column_stride() const { return slots * kTokenTileBytes + 16; }  // no bank twice
-    __host__ __device__ constexpr int stage_bytes(int tile_bytes, int rows, int columns) const {
-        return rows * slots * tile_bytes + columns * column_stride();
+    // Bytes from a column, and from a slot, to the next.
+    __host__ __device__ constexpr int column_stride(int blocks) const {
+        return gemm_is_packed(blocks) ? kPackedColumnBytes : slots * kTokenTileBytes + 16;
+    }
+    __host__ __device__ static constexpr int slot_stride(int blocks) {
+        return gemm_is_packed(blocks) ? blocks * 8 * kPackedColumnBytes : kTokenTileBytes;
+    }
+    __host__ __device__ constexpr int stage_bytes(int tile_bytes, int rows, int blocks) const {
+        return rows * slots * tile_bytes + blocks * 8 * (slots * kPackedColumnBytes + 16);
     }
 };
 
@@ -91,19 +112,21 @@ struct GemmItem {
 };
 
 // Work: __device__ prepare(table, thread, threads) after the dependency wait; items(); item(i); fragments(item, column)
-// where the column's k tiles start; Output output(item, column) with store(first row of 16 + r, sum).
+// where the column's k tiles start, or packed(item, columns) where its block's do; Output output(item, column) with
+// store(first row of 16 + r, sum).
 template <class Tile, int kRows, int kBlocks, class Work>
-__global__ void __launch_bounds__(gemm_threads(kRows, kBlocks), kRows* kBlocks <= 4 ? 2 : 1)
+__global__ void __launch_bounds__(gemm_threads(kRows, kBlocks), gemm_ctas(kBlocks))
     tile_gemm_kernel(const __grid_constant__ GemmPlan plan, const __grid_constant__ Work work_parameters) {
     constexpr int kColumns = kBlocks * 8, kRowTiles = kGemmWarps * kRows;
-    constexpr int kLaneColumns = (kColumns + 31) / 32;
     constexpr bool kWide = gemm_is_wide(kRows, kBlocks);
     extern __shared__ __align__(128) std::byte shared[];
     __shared__ uint64_t full[kStreamMaxDepth], empty[kStreamMaxDepth];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const GemmOrder& order = plan.order;
-    const int stage_bytes = plan.stage_bytes(Tile::kBytes, kRowTiles, kColumns);
-    const int columns_offset = kRowTiles * plan.slots * Tile::kBytes, column_stride = plan.column_stride();
+    const int stage_bytes = plan.stage_bytes(Tile::kBytes, kRowTiles, kBlocks);
+    const int columns_offset = kRowTiles * plan.slots * Tile::kBytes, column_stride = plan.column_stride(kBlocks);
+    constexpr int kSlotStride = GemmPlan::slot_stride(kBlocks);
+    constexpr bool kPacked = gemm_is_packed(kBlocks);
     std::byte* tail = shared + plan.depth * stage_bytes;
     float* ranks_sum = reinterpret_cast<float*>(tail);  // [value][consumer thread], with several ranks
     int* table = reinterpret_cast<int*>(tail + (order.ranks > 1 ? kGemmWarps * 32 * kRows * kBlocks * 16 : 0));
@@ -132,10 +155,11 @@ __global__ void __launch_bounds__(gemm_threads(kRows, kBlocks), kRows* kBlocks <
         ptx::fence_proxy_async();  // fragments were written by ordinary stores
         for (int i = blockIdx.x; i < items; i += gridDim.x) {
             const GemmItem item = work.item(i, kRowTiles, kColumns);
-            const std::byte* columns[kLaneColumns];
-#pragma unroll
-            for (int j = 0; j < kLaneColumns; ++j)
-                columns[j] = lane + 32 * j < item.columns ? work.fragments(item, lane + 32 * j) : nullptr;
+            const std::byte* columns = nullptr;  // of the block, or of lane's column
+            if constexpr (kPacked)
+                columns = work.packed(item, kColumns);
+            else if (lane < item.columns)
+                columns = work.fragments(item, lane);
             for (int rank = 0; rank < order.ranks; ++rank) {
                 const int begin = rank * item.k_tiles / order.ranks;
                 const int local = (rank + 1) * item.k_tiles / order.ranks - begin;
@@ -147,9 +171,9 @@ __global__ void __launch_bounds__(gemm_threads(kRows, kBlocks), kRows* kBlocks <
                         int tiles = 0;
                         for (int s = piece.s0; s < end; ++s)
                             tiles += max(0, piece.tiles(plan, 0, plan.group, s, local));
+                        const int column_bytes = kPacked ? kSlotStride : item.columns * kTokenTileBytes;
                         ptx::mbarrier_arrive_expect(
-                            &full[stage],
-                            static_cast<uint32_t>(tiles * (item.rows * Tile::kBytes + item.columns * kTokenTileBytes)));
+                            &full[stage], static_cast<uint32_t>(tiles * (item.rows * Tile::kBytes + column_bytes)));
                     }
                     __syncwarp();
                     std::byte* base = shared + stage * stage_bytes;
@@ -162,13 +186,15 @@ __global__ void __launch_bounds__(gemm_threads(kRows, kBlocks), kRows* kBlocks <
                             ptx::bulk_load(base + (lane * plan.slots + slot) * Tile::kBytes,
                                            item.weights + lane * item.row_bytes + tile * Tile::kBytes,
                                            static_cast<uint32_t>(count * Tile::kBytes), &full[stage], policy);
-#pragma unroll
-                        for (int j = 0; j < kLaneColumns; ++j)
-                            if (columns[j] != nullptr)
-                                ptx::bulk_load(
-                                    base + columns_offset + (lane + 32 * j) * column_stride + slot * kTokenTileBytes,
-                                    columns[j] + tile * kTokenTileBytes, static_cast<uint32_t>(count * kTokenTileBytes),
-                                    &full[stage], keep);
+                        if constexpr (kPacked) {
+                            if (lane == 31)
+                                ptx::bulk_load(base + columns_offset + slot * kSlotStride, columns + tile * kSlotStride,
+                                               static_cast<uint32_t>(count * kSlotStride), &full[stage], keep);
+                        } else if (columns != nullptr) {
+                            ptx::bulk_load(base + columns_offset + lane * column_stride + slot * kTokenTileBytes,
+                                           columns + tile * kTokenTileBytes,
+                                           static_cast<uint32_t>(count * kTokenTileBytes), &full[stage], keep);
+                        }
                     }
                     advance();
                 } while (piece.next(plan, local));
@@ -208,7 +234,7 @@ __global__ void __launch_bounds__(gemm_threads(kRows, kBlocks), kRows* kBlocks <
 #pragma unroll
                             for (int r = 0; r < kRows; ++r)
                                 tile[r].load(rows + (r * plan.slots + slot + t) * Tile::kBytes, lane, plan.sixteen);
-                            multiply_columns<Tile, kRows, kBlocks>(tile, columns + (slot + t) * kTokenTileBytes,
+                            multiply_columns<Tile, kRows, kBlocks>(tile, columns + (slot + t) * kSlotStride,
                                                                    8 * column_stride, acc);
                         }
                     }
@@ -261,28 +287,28 @@ __global__ void __launch_bounds__(gemm_threads(kRows, kBlocks), kRows* kBlocks <
 template <class Tile, int kRows, int kBlocks, class Work>
 void launch_gemm(OpContext& context, const char* name, const GemmOrder& order, int max_k_tiles, int table_ints,
                  const Work& work) {
-    constexpr int kColumns = kBlocks * 8, kRowTiles = kGemmWarps * kRows, kCtas = kRows * kBlocks <= 4 ? 2 : 1;
+    constexpr int kColumns = kBlocks * 8, kRowTiles = kGemmWarps * kRows;
     GemmPlan plan{};
     plan.order = order;
     plan.sixteen = 16;
     const int local = (max_k_tiles + order.ranks - 1) / order.ranks;
     plan.stages = (local + order.stage_tiles - 1) / order.stage_tiles;
     const int fixed = (order.ranks > 1 ? kGemmWarps * 32 * kRows * kBlocks * 16 : 0) + table_ints * 4;
-    const int budget = static_cast<int>(cuda::shared_budget(*context.device, kCtas)) - fixed;
+    const int budget = static_cast<int>(cuda::shared_budget(*context.device, gemm_ctas(kBlocks))) - fixed;
     // A quarter of the budget a stage: some chains, or as much of one as that is.
-    const int tiles = std::max(1, budget / 4 / (kRowTiles * Tile::kBytes + kColumns * kTokenTileBytes));
+    const int tiles = std::max(1, budget / 4 / (kRowTiles * Tile::kBytes + kColumns * kPackedColumnBytes));
     plan.group = std::clamp(tiles / (plan.stages * order.share), 1, order.chains);
     plan.span = std::clamp(tiles / (plan.group * order.share), 1, plan.stages);
     const int pieces = (order.share + tiles - 1) / tiles;
     plan.piece = (order.share + pieces - 1) / pieces;
     plan.slots = plan.group * plan.span * plan.piece;
-    const int stage_bytes = plan.stage_bytes(Tile::kBytes, kRowTiles, kColumns);
+    const int stage_bytes = plan.stage_bytes(Tile::kBytes, kRowTiles, kBlocks);
     plan.depth = std::clamp(budget / stage_bytes, 1, kStreamMaxDepth);
     static const bool allowed = (cuda::allow_shared(tile_gemm_kernel<Tile, kRows, kBlocks, Work>), true);
     (void)allowed;
     cuda::launch(tile_gemm_kernel<Tile, kRows, kBlocks, Work>, name, context.stream,
-                 dim3(static_cast<unsigned>(context.device->multiprocessors * kCtas)), gemm_threads(kRows, kBlocks),
-                 static_cast<size_t>(plan.depth) * stage_bytes + fixed, 1, plan, work);
+                 dim3(static_cast<unsigned>(context.device->multiprocessors * gemm_ctas(kBlocks))),
+                 gemm_threads(kRows, kBlocks), static_cast<size_t>(plan.depth) * stage_bytes + fixed, 1, plan, work);
 }
 
 }  // namespace nibble::ops::tiles

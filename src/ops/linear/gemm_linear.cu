@@ -27,8 +27,8 @@ struct LinearWork {
         item.weights = p.weights + item.first_row * item.row_bytes;
         return item;
     }
-    __device__ __forceinline__ const std::byte* fragments(const GemmItem& item, int c) const {
-        return p.fragments + int64_t{1} * (item.first_column + c) * item.k_tiles * kTokenTileBytes;
+    __device__ __forceinline__ const std::byte* packed(const GemmItem& item, int columns) const {
+        return p.fragments + item.first_column / columns * packed_block_bytes(item.k_tiles, columns);
     }
     struct Output {
         const StreamLinearParams& p;
@@ -49,8 +49,11 @@ struct LinearWork {
     }
 };
 
-template <class Tile, int kRows, int kBlocks>
-void launch_blocks(OpContext& context, const StreamLinearParams& p) {
+constexpr int kBlocks = kGemmLinearColumns / 8;
+
+template <class Tile>
+void launch_format(OpContext& context, const StreamLinearParams& p) {
+    constexpr int kRows = Tile::kBytes == layout::kBf16TileBytes ? 1 : 2;
     const auto blocks = [](int count, int of) { return (count + of - 1) / of; };
     const LinearWork<Tile> work{.p = p,
                                 .row_blocks = blocks(p.plan.row_tiles, kGemmWarps * kRows),
@@ -59,13 +62,6 @@ void launch_blocks(OpContext& context, const StreamLinearParams& p) {
         context, "gemm_linear",
         {.ranks = p.plan.cluster, .stage_tiles = p.plan.stage_tiles, .chains = p.plan.warps, .share = p.plan.share},
         p.plan.k_tiles, 0, work);
-}
-
-template <class Tile>
-void launch_format(OpContext& context, const StreamLinearParams& p) {
-    constexpr int kManyRows = Tile::kBytes == layout::kBf16TileBytes ? 1 : 2;
-    if (p.tokens.tokens <= 32) return launch_blocks<Tile, 1, 4>(context, p);
-    launch_blocks<Tile, kManyRows, 8>(context, p);
 }
 
 }  // namespace

@@ -45,8 +45,9 @@ numeric::Tolerance tolerance(DType out) {
 
 TEST(Conformance, LinearRowsAgreeWithTheReference) {
     Generator random(1);
-    const Shape shapes[] = {{1, 16, 64},   {1, 1, 16},     {2, 17, 48},   {3, 40, 80},    {4, 33, 1008},  {5, 48, 576},
-                            {7, 100, 128}, {11, 112, 272}, {16, 64, 192}, {33, 272, 112}, {100, 144, 640}};
+    const Shape shapes[] = {{1, 16, 64},     {1, 1, 16},      {2, 17, 48},     {3, 40, 80},   {4, 33, 1008},
+                            {5, 48, 576},    {7, 100, 128},   {11, 112, 272},  {16, 64, 192}, {33, 272, 112},
+                            {100, 144, 640}, {20, 400, 2688}, {700, 1100, 192}};
     for (const WeightFormat format : kFormats)
         for (const DType activation : {DType::bf16, DType::f32})
             for (Shape s : shapes)

@@ -1,5 +1,6 @@
 // The CUDA row of linear for few tokens: stream_linear.cuh has the picture, tile_stream.cuh the building blocks.
 #include "ops/cuda/launch.h"
+#include "ops/cuda/tile_gemm.cuh"
 #include "ops/cuda/tile_stream.cuh"
 #include "ops/linear/cuda_rows.h"
 #include "ops/linear/stream_linear.cuh"
@@ -9,10 +10,10 @@ namespace {
 
 using namespace tiles;
 
-// Tokens to B fragments in global memory, [k tile][token][128 bytes] or by_token [token][k tile][128], then each
-// token's 1 / rms: one CTA a token.
+// Tokens to B fragments in global memory, [k tile][token][128 bytes] or, with `columns`, packed in blocks of so many,
+// then each token's 1 / rms: one CTA a token.
 __global__ void __launch_bounds__(512)
-    token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out, float* factors, bool by_token) {
+    token_fragments_kernel(const __grid_constant__ TokenSource source, std::byte* out, float* factors, int columns) {
     extern __shared__ float squares[];
     const int t = blockIdx.x, tokens = source.tokens;
     TokenChunk chunk;
@@ -20,8 +21,11 @@ __global__ void __launch_bounds__(512)
     ptx::await_previous_kernel();
     const int k_tiles = (source.k + layout::kTileInputs - 1) / layout::kTileInputs;
     load_token(source, chunk, t, 0, k_tiles, squares, [&](int k, uint4 eight) {
-        if (by_token)
-            store_token_inputs(out + int64_t{1} * t * k_tiles * kTokenTileBytes, 1, 0, k, eight);
+        const int tile = k / layout::kTileInputs;
+        if (columns > 0)
+            store_token_inputs(out + t / columns * packed_block_bytes(k_tiles, columns) +
+                                   (int64_t{1} * tile * columns + t % columns) * kPackedColumnBytes,
+                               1, 0, k % layout::kTileInputs, eight);
         else
             store_token_inputs(out, tokens, t, k, eight);
     });
@@ -177,6 +181,11 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, kBlocks == 1 ? 2 :
     }
 }
 
+int64_t fragment_bytes(int64_t k_tiles, int tokens) {
+    if (tokens <= kStreamMaxTokens) return k_tiles * tokens * kTokenTileBytes;
+    return (tokens + kGemmLinearColumns - 1) / kGemmLinearColumns * packed_block_bytes(k_tiles, kGemmLinearColumns);
+}
+
 template <class Tile, int kBlocks, int kStored>
 void launch_blocks(OpContext& context, const StreamLinearParams& p) {
     const StreamPlan& plan = p.plan;
@@ -230,11 +239,11 @@ void launch_format(OpContext& context, const LinearArgs& args) {
             continue;
         }
         device::ArenaScope scope(*context.arena);
-        std::byte* fragments = context.arena->allocate_bytes(int64_t{1} * p.plan.k_tiles * tokens * kTokenTileBytes);
-        float* factors = reinterpret_cast<float*>(context.arena->allocate_bytes(int64_t{1} * tokens * sizeof(float)));
         const bool gemm = tokens > kStreamMaxTokens;
+        std::byte* fragments = context.arena->allocate_bytes(fragment_bytes(p.plan.k_tiles, tokens));
+        float* factors = reinterpret_cast<float*>(context.arena->allocate_bytes(int64_t{1} * tokens * sizeof(float)));
         cuda::launch(token_fragments_kernel, "token_fragments", context.stream, dim3(tokens), 512,
-                     sizeof(float) * (p.k / 8), 1, p.tokens, fragments, factors, gemm);
+                     sizeof(float) * (p.k / 8), 1, p.tokens, fragments, factors, gemm ? kGemmLinearColumns : 0);
         p.fragments = fragments;
         p.factors = factors;
         if (gemm)
@@ -255,7 +264,7 @@ bool stream_linear_accepts(const LinearArgs& a, const device::Device&) {
 
 int64_t stream_linear_scratch_bytes(const LinearArgs& a, const device::Device&) {
     const int64_t tokens = std::min<int64_t>(a.x.dim(0), kGemmMaxTokens);
-    return tokens <= 1 ? 0 : tokens * ((a.weight.k + 63) / 64 * kTokenTileBytes) + tokens * 4 + 512;
+    return tokens <= 1 ? 0 : fragment_bytes((a.weight.k + 63) / 64, static_cast<int>(tokens)) + tokens * 4 + 512;
 }
 
 void run_stream_linear(OpContext& context, const LinearArgs& args) {

@@ -22,7 +22,7 @@ struct StreamLinearParams {
     const float* row_scale;    // [N] or null
     const float* bias;         // [N] or null
     tiles::TokenSource tokens;
-    const std::byte* fragments;     // more than one token: token_fragments' output, [k tile][token] or [token][k tile]
+    const std::byte* fragments;     // more than one token: token_fragments' output
     const float* factors;           // and each token's 1 / rms
     const __nv_bfloat16* residual;  // [T, N] or null
     int64_t residual_stride;
@@ -55,7 +55,8 @@ __device__ __forceinline__ void store_linear(const StreamLinearParams& p, int to
     static_cast<__nv_bfloat16*>(p.y)[token * p.y_stride + n] = rounded;
 }
 
-// More than kStreamMaxTokens tokens; p.fragments is [token][k tile].
+// More than kStreamMaxTokens tokens; p.fragments is packed (cuda/tile_gemm.cuh) in blocks of kGemmLinearColumns.
+inline constexpr int kGemmLinearColumns = 64;
 void launch_gemm_linear(OpContext& context, WeightFormat format, const StreamLinearParams& p);
 
 }  // namespace nibble::ops

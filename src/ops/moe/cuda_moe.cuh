@@ -24,6 +24,7 @@ struct MoeLists {
     int down_rows, down_shared_segments;  // row blocks; segments of the shared expert
     int* list_begin;                      // [E + 1]
     int* list;                            // [T * top_k]: token * top_k + slot
+    int* position;                        // [T * top_k] or null: block * columns + column, of every slot
     int* up_begin;                        // [E + 2]
     int* down_begin;                      // [E + segments + 1]
 };
@@ -74,7 +75,7 @@ struct MoeTensors {
     const float* factors;         // [T], of normalised inputs
     const int* chosen;            // [T, top_k]
     const float* chosen_weights;  // [T, top_k]
-    std::byte* hidden;            // [T][(top_k * expert_rows + shared_rows) / 4][128]
+    std::byte* hidden;            // [T][(top_k * expert_rows + shared_rows) / 4][128], or null: packed blocks
     const __nv_bfloat16* residual;
     int64_t residual_stride;
     __nv_bfloat16* y;
@@ -87,10 +88,14 @@ struct MoeTensors {
 };
 
 // Two tokens or more: every chosen expert's weights are read once for a block of its tokens.
+// Blocks of many columns are packed (cuda/tile_gemm.cuh): [expert block][k tiles] and, of the shared expert, [token
+// block].
 struct GroupedScratch {
     float* partial;  // [T][segments][n]
     MoeLists lists;
+    std::byte *inputs, *shared_inputs, *hidden, *shared_hidden;  // or null
 };
+bool grouped_moe_packs(int tokens);
 int64_t grouped_moe_scratch_bytes(const MoeArgs& a, const DownPlan& down, int tokens);
 GroupedScratch grouped_moe_scratch(std::byte* scratch, const MoeArgs& a, const DownPlan& down, int tokens);
 void run_grouped_moe(OpContext& context, WeightFormat format, const MoeTensors& tensors, const StreamPlan& up,
@@ -105,9 +110,10 @@ __device__ __forceinline__ __nv_bfloat16 hidden_value(float sum, float scale, fl
 __device__ __forceinline__ float weighted(float sum, float scale, float unscale, float weight) {
     return __fmul_rn(__fmul_rn(sum, __fmul_rn(scale, unscale)), weight);
 }
-__device__ __forceinline__ void store_fragment(std::byte* tile0, int n, __nv_bfloat16 value) {
+__device__ __forceinline__ void store_fragment(std::byte* tile0, int n, __nv_bfloat16 value,
+                                               int tile_stride = tiles::kTokenTileBytes) {
     const int s = (n % 64) / 16, r = (n % 16) / 8, q = (n % 8) / 2, j = n % 2;
-    *reinterpret_cast<__nv_bfloat16*>(tile0 + (n / 64) * tiles::kTokenTileBytes + q * 32 + (s * 4 + r * 2 + j) * 2) =
+    *reinterpret_cast<__nv_bfloat16*>(tile0 + int64_t{1} * (n / 64) * tile_stride + q * 32 + (s * 4 + r * 2 + j) * 2) =
         value;
 }
 

@@ -120,7 +120,8 @@ __device__ void make_lists(const RouterParams& p, int* counts, int tid) {
             }
             if (e < p.experts) {
                 cursor[e] = begin + sum - count;
-                lists.list_begin[e] = begin + sum - count;
+                counts[e] = (blocks_begin + blocks_sum - blocks) * lists.columns - cursor[e];
+                lists.list_begin[e] = cursor[e];
                 lists.up_begin[e] = (blocks_begin + blocks_sum - blocks) * lists.up_rows;
                 lists.down_begin[e] = (blocks_begin + blocks_sum - blocks) * lists.down_rows;
             }
@@ -137,7 +138,11 @@ __device__ void make_lists(const RouterParams& p, int* counts, int tid) {
         }
     }
     __syncthreads();
-    for (int i = tid; i < chosen; i += kRouterThreads) lists.list[atomicAdd(&cursor[__ldcg(p.chosen + i)], 1)] = i;
+    for (int i = tid; i < chosen; i += kRouterThreads) {
+        const int e = __ldcg(p.chosen + i), at = atomicAdd(&cursor[e], 1);
+        lists.list[at] = i;
+        if (lists.position != nullptr) lists.position[i] = at + counts[e];
+    }
 }
 
 __global__ void __launch_bounds__(kRouterThreads, 4) router_kernel(const __grid_constant__ RouterParams p) {

@@ -150,6 +150,8 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
     float* sums = reinterpret_cast<float*>(zeros + kTokenTileBytes);  // [row][warp][16]
     float* remote = sums + plan.max_rows() * warps * 16;              // rank 0: [other segment][row][16]
     __shared__ uint64_t barriers[2 * kStreamMaxDepth + 1];
+    __shared__ int chosen[kMaxTopK];
+    __shared__ float chosen_weights[kMaxTopK];
     uint64_t* tokens_full = barriers + 2 * kStreamMaxDepth;
     uint64_t *full = barriers, *empty = barriers + kStreamMaxDepth;
 
@@ -162,7 +164,7 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
         const int segment = seg_begin + at;
         const int first = chunk * plan.stage_tiles, count = min(plan.stage_tiles, segment_tiles(segment) - first);
         const std::byte* source = segment < m.top_k
-                                      ? m.down + __ldcg(m.chosen + segment) * m.down_stride +
+                                      ? m.down + chosen[segment] * m.down_stride +
                                             int64_t{1} * (row_begin + row) * plan.expert_tiles * Tile::kBytes
                                       : m.shared_down + (int64_t{1} * (row_begin + row) * plan.shared_tiles +
                                                          (segment - m.top_k) * plan.expert_tiles) *
@@ -181,7 +183,13 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
         }
         ptx::mbarrier_init(tokens_full, 1);
         ptx::mbarrier_init_fence();
-        for (int i = 0; i < min(plan.depth, stages); ++i) fill(i);
+    }
+    if (warp == warps) {  // the router's kernel has ended before moe_up passed its wait
+        if (lane < m.top_k)
+            chosen[lane] = __ldcg(m.chosen + lane), chosen_weights[lane] = __ldcg(m.chosen_weights + lane);
+        __syncwarp();
+        if (lane == 0)
+            for (int i = 0; i < min(plan.depth, stages); ++i) fill(i);
     }
     if (threadIdx.x < kTokenTileBytes / 16) reinterpret_cast<uint4*>(zeros)[threadIdx.x] = make_uint4(0, 0, 0, 0);
     if (plan.cluster > 1) ptx::cluster_arrive();
@@ -241,8 +249,7 @@ __global__ void __launch_bounds__((kStreamMaxWarps + 1) * 32, 2) moe_down_kernel
             sum += sums[(row * warps + at * plan.lane_warps + part) * 16 + r];
         const int segment = seg_begin + at;
         if (segment >= m.top_k) return weighted(sum, m.shared_down_scale, Tile::kUnscale, 1.0f);
-        const int expert = __ldcg(m.chosen + segment);
-        return weighted(sum, m.down_scales[expert], Tile::kUnscale, __ldcg(m.chosen_weights + segment));
+        return weighted(sum, m.down_scales[chosen[segment]], Tile::kUnscale, chosen_weights[segment]);
     };
     if (rank != 0) {
         const int first_other = seg_begin - plan.segments / plan.cluster;
@@ -331,6 +338,7 @@ struct Scratch {
     int64_t logits, fragments, factors, chosen, chosen_weights, hidden, grouped, total;
     Scratch(const MoeArgs& a, const DownPlan& down) {
         const int64_t t = std::min<int64_t>(a.x.dim(0), kMoeMaxTokens), h = a.x.dim(1);
+        const bool packs = t > 1 && grouped_moe_packs(static_cast<int>(t));
         const auto take = [this](int64_t bytes) { return std::exchange(total, total + (bytes + 255) / 256 * 256); };
         total = 0;
         logits = take(t * a.up.count * 4);
@@ -338,7 +346,7 @@ struct Scratch {
         factors = take(t * 4);
         chosen = take(t * a.top_k * 4);
         chosen_weights = take(t * a.top_k * 4);
-        hidden = take(t * ((a.top_k * a.down.first.k + a.shared_down.k) / 64) * kTokenTileBytes);
+        hidden = take(packs ? 0 : t * ((a.top_k * a.down.first.k + a.shared_down.k) / 64) * kTokenTileBytes);
         grouped = take(t > 1 ? grouped_moe_scratch_bytes(a, down, static_cast<int>(t)) : 0);
     }
 };
