@@ -195,8 +195,6 @@ ModelExecutor::ModelExecutor(std::unique_ptr<const model::Model> model, const de
     logit_rows_ = staging_.array<int32_t>(logit_rows);
     sample_rows_ = staging_.array<ops::SampleRow>(logit_rows);
     page_table_ = staging_.array<int32_t>(rows * pages_each_);
-    // A row that stays as it is is not sent (stage_pages), so the device begins with what the host has.
-    staging_.to_device(stream_, page_table_, 0, page_table_.capacity);
     entries_ = staging_.array<ops::SampleEntry>(entry_capacity(limits));
     drawn_ = staging_.array<int32_t>(logit_rows);
     rank_ = staging_.array<int32_t>(logit_rows);
